@@ -1,0 +1,125 @@
+"""The configuration of a run: one validated dataclass, YAML in and out."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from model.errors import UserError
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+TableDtype = Literal["float32", "bfloat16", "int8"]
+
+
+class ConfigError(UserError):
+    """A configuration file or value is wrong; the message names the field, the value and what was expected."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class TwinConfig:
+    """Every choice of a run. Defaults are the paper's where it names one (sections 3.2, 3.3.3 and 4.3).
+
+    Attributes:
+        heads: Attention heads h.
+        head_dim: Projected width d_k per head.
+        retrieved: Behaviours K that the CP-GSU hands to the ESU.
+        history_length: Behaviours L that the CP-GSU searches: the most recent ones.
+        short_term_length: Most recent behaviours of the short-term module.
+        id_width: Embedding width of item ids and `wide` features.
+        feature_width: Embedding width of all other features.
+        mlp: Widths of the hidden layers.
+        multi_hot_width: Most values of a multi-hot feature that the item table keeps.
+        table_dtype: Type of the stored projections.
+        table_rows: Row budget of the item table; 0 = one row for every catalog item. The most frequent items stay.
+        table_refresh_steps: Training steps between two recomputations of the table; 1 = always fresh.
+        min_item_frequency: Training lookups below which an item shares the embedding of unknown ids.
+        min_value_frequency: Occurrences below which a value is out of vocabulary.
+        quantile_buckets: Buckets of a numeric feature.
+        feedback_delay_ms: Time until a behaviour is visible to later targets.
+        users_per_batch: Windows per training step.
+        targets_per_window: Targets T that share one window's history.
+        epochs: Passes over the training targets.
+        embedding_learning_rate: AdaGrad's rate for embeddings.
+        dense_learning_rate: Adam's rate for everything else. The paper's 5e-6 goes with batches of 8,192 and billions
+            of samples a day.
+        shuffle_windows: Windows in the shuffle buffer.
+        max_dead_letter_share: Share of bad rows above which preprocessing stops.
+        min_auc: Evaluation AUC below which a model is not blessed.
+        max_auc_drop: Largest drop of AUC against the last blessed model.
+        seed: Seed of initial weights and shuffling.
+    """
+
+    heads: Positive = 4
+    head_dim: Positive = 32
+    retrieved: Positive = 100
+    history_length: Positive = 10_000
+    short_term_length: Positive = 50
+    id_width: Positive = 64
+    feature_width: Positive = 8
+    mlp: tuple[Positive, ...] = (256, 128, 64)
+    multi_hot_width: Positive = 32
+    table_dtype: TableDtype = "float32"
+    table_rows: NonNegative = 0
+    table_refresh_steps: Positive = 10
+    min_item_frequency: Positive = 2
+    min_value_frequency: Positive = 2
+    quantile_buckets: Annotated[int, Field(ge=2, le=1000)] = 32
+    feedback_delay_ms: NonNegative = 0
+    users_per_batch: Positive = 8
+    targets_per_window: Positive = 64
+    epochs: Positive = 1
+    embedding_learning_rate: Rate = 0.05
+    dense_learning_rate: Rate = 1e-3
+    shuffle_windows: Positive = 256
+    max_dead_letter_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    min_auc: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_auc_drop: Annotated[float, Field(ge=0, le=1)] = 0.01
+    seed: int = 1
+
+    @property
+    def projection_dim(self) -> int:
+        """Width h * d_k of a table row's projection."""
+        return self.heads * self.head_dim
+
+    def to_yaml(self) -> str:
+        """The configuration as YAML text; `from_yaml` reads it back equal."""
+        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
+
+    @classmethod
+    def from_yaml(cls, text: str, source: str = "configuration") -> "TwinConfig":
+        """Reads YAML text; fields left out keep their defaults.
+
+        Raises:
+            ConfigError: On text that is not a YAML mapping, an unknown field or a value out of range.
+        """
+        try:
+            content = yaml.safe_load(text) or {}
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{source}: not YAML: {error}") from None
+        if not isinstance(content, dict):
+            raise ConfigError(f"{source}: expected a mapping of field: value, got {type(content).__name__}")
+        try:
+            return TypeAdapter(cls).validate_python(content)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()
+            )
+            raise ConfigError(f"{source}: {problems}") from None
+
+    @classmethod
+    def load(cls, file: Path | None) -> "TwinConfig":
+        """Reads a YAML file; None gives the defaults."""
+        if file is None:
+            return cls()
+        if not file.is_file():
+            raise ConfigError(f"{file}: no such configuration file")
+        return cls.from_yaml(file.read_text(), str(file))
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}

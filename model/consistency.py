@@ -1,0 +1,86 @@
+"""Consistency of the two stages (section 4.5, Figure 4)."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from model.ranker import TwinRanker
+from model.request import RawBatch
+
+DEPTHS = (10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+
+
+@dataclasses.dataclass(frozen=True)
+class Consistency:
+    """How much of what the ESU would choose the CP-GSU finds.
+
+    Attributes:
+        hit_at: {k: mean percentage of the ESU's real top K that are among the CP-GSU's first k}; for a depth of K =
+            100 and a fresh table the paper's ideal is 100.
+        targets: Number of targets measured: those with more visible behaviours than K.
+        history: Their mean number of visible behaviours.
+    """
+
+    hit_at: Mapping[int, float]
+    targets: int
+    history: float
+
+
+def measure(ranker: TwinRanker, batches: Iterable[RawBatch], depths: Sequence[int] = DEPTHS) -> Consistency:
+    """Ranks whole histories by the item table's projections and by the ESU's own, and compares.
+
+    The oracle is the ESU's relevance over all visible behaviours, heads united by rank as in the CP-GSU. Targets
+    whose whole history fits into K are left out: they could only agree.
+    """
+    retrieved = ranker.config.retrieved
+    hits: dict[int, list[float]] = {depth: [] for depth in depths}
+    lengths: list[int] = []
+    scores = tf.function(lambda raw: _scores(ranker, raw), reduce_retracing=True, autograph=False)
+    for raw in batches:
+        searched, exact = (s.numpy() for s in scores(raw))  # [B, h, N, L]
+        for b, n in zip(*np.nonzero(raw["weight"].numpy() > 0), strict=True):
+            visible = np.flatnonzero(np.isfinite(exact[b, 0, n]))
+            if len(visible) <= retrieved:
+                continue
+            real = set(rank_order(exact[b, :, n, visible].T)[:retrieved])
+            found = rank_order(searched[b, :, n, visible].T)
+            lengths.append(len(visible))
+            for depth in depths:
+                hits[depth].append(100 * len(real.intersection(found[:depth])) / min(retrieved, depth, len(real)))
+    mean = {depth: float(np.mean(values)) if values else float("nan") for depth, values in hits.items()}
+    return Consistency(mean, len(lengths), float(np.mean(lengths)) if lengths else 0.0)
+
+
+def rank_order(scores: np.ndarray) -> np.ndarray:
+    """All behaviours in the order of the union by rank.
+
+    Traversing rank 1 of every head, rank 2 of every head, ... meets a behaviour first at min over heads a of
+    (rank_a * h + a), so sorting by that number is the traversal.
+
+    Args:
+        scores: float32 [h, L].
+
+    Returns:
+        int [L], positions.
+    """
+    heads, length = scores.shape
+    first = np.full(length, heads * length)
+    for head in range(heads):
+        order = np.argsort(-scores[head], kind="stable")
+        rank = np.empty(length, np.int64)
+        rank[order] = np.arange(length)
+        first = np.minimum(first, rank * heads + head)
+    return np.argsort(first, kind="stable")
+
+
+def _scores(ranker: TwinRanker, raw: RawBatch) -> tuple[tf.Tensor, tf.Tensor]:
+    """Relevance float32 [B, h, N, L] by the item table's projections, and by the ESU's."""
+    history = ranker.request_encoder.history(raw)
+    target = ranker.inherent(ranker.item_table.features(ranker.item_table.lookup(raw["candidate/item_id"])))
+    relevance = ranker.twin.relevance
+    query, bias = relevance.query(target), history.bias(relevance.bias_tables())
+    stored = ranker.item_table.projections(history.row)
+    live = relevance.project(ranker.inherent(ranker.item_table.features(history.row)))
+    return relevance.of_history(query, stored, bias), relevance.of_history(query, live, bias)

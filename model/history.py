@@ -1,0 +1,62 @@
+"""A batch of histories, encoded: what both stages read."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from model.encoders import AGE_BOUNDARIES_MS
+from model.schema import AGE
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """Behaviours of B users in time order, oldest first, padded at the end.
+
+    Attributes:
+        row: int32 [B, L], item-table row; 0 = unknown item.
+        timestamp: int64 [B, L], ms.
+        cross: {cross feature: int32 [B, L]}, without `age`.
+        end: int32 [B, N'], N' = N or 1: number of leading behaviours that candidate n may see.
+        target_timestamp: int64 [B, N'], ms.
+    """
+
+    row: tf.Tensor
+    timestamp: tf.Tensor
+    cross: Mapping[str, tf.Tensor]
+    end: tf.Tensor
+    target_timestamp: tf.Tensor
+
+    def visible(self) -> tf.Tensor:
+        """Known items before the candidate's own time, bool [B, N', L]; lengths, never a value, tell padding."""
+        before = tf.sequence_mask(self.end, tf.shape(self.row)[1])  # [B, N', L]
+        return before & (self.row > 0)[:, tf.newaxis, :]
+
+    def bias(self, tables: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """(K_c W_a^c) beta of every behaviour, -inf where it is invisible (Eq. 5, 6).
+
+        Args:
+            tables: {cross feature: float32 [buckets, h]}, from `Relevance.bias_tables`.
+
+        Returns:
+            float32 [B, h, N', L].
+        """
+        bias = tf.where(self.visible(), 0.0, -float("inf"))[:, tf.newaxis]  # [B, 1, N', L]
+        shared = [tf.gather(tables[f], index) for f, index in self.cross.items()]  # each [B, L, h]
+        if shared:
+            bias += tf.transpose(tf.add_n(shared), [0, 2, 1])[:, :, tf.newaxis]
+        if AGE in tables:
+            age = self._age(self.timestamp[:, tf.newaxis, :])  # [B, N', L]
+            # One gather of scalars per head writes [B, h, N', L] directly; gathering rows would need a transpose of it.
+            bias += tf.stack([tf.gather(column, age) for column in tf.unstack(tables[AGE], axis=1)], axis=1)
+        return bias
+
+    def cross_at(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Cross-feature indices of retrieved behaviours: int32 [B, N, K] positions to {feature: int32 [B, N, K]}."""
+        at = {f: tf.gather(index, position, batch_dims=1) for f, index in self.cross.items()}
+        at[AGE] = self._age(tf.gather(self.timestamp, position, batch_dims=1))
+        return at
+
+    def _age(self, timestamp: tf.Tensor) -> tf.Tensor:
+        age = self.target_timestamp[:, :, tf.newaxis] - timestamp
+        return 1 + tf.raw_ops.Bucketize(input=age, boundaries=AGE_BOUNDARIES_MS)

@@ -1,0 +1,145 @@
+"""The CTR model: TWIN, short-term module and other features into an MLP (section 3.2)."""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from model.config import TwinConfig
+from model.embedding import FeatureEmbeddings
+from model.encoders import Encoders, feature_key
+from model.item_table import ITEM_ID, ItemTable
+from model.request import RawBatch, RequestEncoder
+from model.schema import AGE, DatasetSchema
+from model.short_term import ShortTerm
+from model.twin import TWIN, Interest
+
+
+class TwinRanker(tfrs.models.Model):
+    """Predicted CTR of every candidate: sigmoid(MLP([TWIN, short-term, item, user, context])) (Eq. 1).
+
+    Args:
+        schema: The data set's columns.
+        encoders: Their vocabularies and buckets.
+        config: Widths, lengths, rates.
+        known_items: Number of item ids with an embedding of their own; the item table holds indices 0 (none) to this.
+        multi_hot_widths: Values kept per multi-hot inherent feature.
+    """
+
+    def __init__(
+        self,
+        schema: DatasetSchema,
+        encoders: Encoders,
+        config: TwinConfig,
+        known_items: int,
+        multi_hot_widths: Mapping[str, int],
+    ) -> None:
+        super().__init__(name="twin_ranker")
+        self.config = config
+        widths = {ITEM_ID: None, **{f.name: multi_hot_widths.get(f.name) for f in schema.inherent}}
+        self.item_table = ItemTable(widths, config.heads, config.head_dim, config.table_dtype)
+        self.request_encoder = RequestEncoder(schema, encoders, self.item_table)
+
+        def rows_and_width(role: str, name: str) -> tuple[int, int, bool]:
+            return encoders.size(f"{role}/{name}"), config.feature_width, False
+
+        self.inherent = FeatureEmbeddings(
+            {
+                ITEM_ID: (known_items + 1, config.id_width, False),
+                **{
+                    f.name: (
+                        encoders.size(feature_key(f)),
+                        config.id_width if f.wide else config.feature_width,
+                        f.multi_hot,
+                    )
+                    for f in schema.inherent
+                },
+            },
+            name="inherent",
+        )
+        cross_names = [f.name for f in schema.cross] + [AGE] * schema.age
+        self.cross = FeatureEmbeddings({n: rows_and_width("cross", n) for n in cross_names}, name="cross")
+        self.user = FeatureEmbeddings({f.name: rows_and_width("user", f.name) for f in schema.user}, name="user")
+        self.context = FeatureEmbeddings(
+            {f.name: rows_and_width("context", f.name) for f in schema.context}, name="context"
+        )
+        self.twin = TWIN(config, self.inherent, self.cross, self.item_table, name="twin")
+        self.short_term = ShortTerm(config, self.inherent, self.cross, self.item_table, name="short_term")
+        self.mlp = tf.keras.Sequential(
+            [*(tf.keras.layers.Dense(width, activation="relu") for width in config.mlp), tf.keras.layers.Dense(1)],
+            name="mlp",
+        )
+        width = 2 * config.projection_dim + self.inherent.width + self.user.width + self.context.width
+        self.mlp.build([None, None, width])
+        self.task = tfrs.tasks.Ranking(
+            loss=tf.keras.losses.BinaryCrossentropy(from_logits=True),
+            metrics=[tf.keras.metrics.AUC(from_logits=True, name="auc")],
+        )
+
+    def call(self, raw: RawBatch) -> tf.Tensor:
+        """A raw batch to predicted CTR float32 [B, N]."""
+        return tf.sigmoid(self.logits(raw))
+
+    def logits(self, raw: RawBatch) -> tf.Tensor:
+        """A raw batch to f(x) float32 [B, N]."""
+        return self.score(raw)[0]
+
+    def score(self, raw: RawBatch) -> tuple[tf.Tensor, Interest]:
+        """A raw batch to logits float32 [B, N] and the long-term interest behind them."""
+        history = self.request_encoder.history(raw)
+        target = self.inherent(self.item_table.features(self.item_table.lookup(raw["candidate/item_id"])))  # [B, N, H]
+        interest = self.twin(target, history)
+        parts = [interest.attended.output, self.short_term(target, history), target]
+        candidates = tf.shape(target)[:2]
+        for embeddings, index in (
+            (self.user, self.request_encoder.user(raw)),
+            (self.context, self.request_encoder.context(raw)),
+        ):
+            if index:
+                embedded = embeddings(index)  # [B, 1 or N, width]
+                parts.append(tf.broadcast_to(embedded, [*tf.unstack(candidates), embedded.shape[-1]]))
+        return tf.squeeze(self.mlp(tf.concat(parts, axis=-1)), axis=-1), interest
+
+    def compute_loss(self, inputs: RawBatch, training: bool = False) -> tf.Tensor:
+        """Mean negative log-likelihood (Eq. 2) over the targets of a window batch; padding targets have weight 0."""
+        del training
+        real = inputs["weight"] > 0
+        return self.task(
+            labels=tf.boolean_mask(inputs["label"], real),
+            predictions=tf.boolean_mask(self.logits(inputs), real),
+            compute_metrics=True,
+        )
+
+    @tf.autograph.experimental.do_not_convert
+    def train_step(self, inputs: RawBatch) -> dict[str, tf.Tensor]:
+        """One step of training, traced without AutoGraph: nothing here needs it, and it takes most of the tracing."""
+        return super().train_step(inputs)
+
+    def project_rows(self, row: tf.Tensor) -> tf.Tensor:
+        """Current projections K_h W^h float32 [M, h * d_k] of table rows int32 [M]."""
+        return self.twin.relevance.project(self.inherent(self.item_table.features(row)))
+
+    def embeddings_by_name(self) -> dict[str, tf.Variable]:
+        """Embedding dictionaries keyed `<role>/<feature>`; the item id's is `inherent/item_id`."""
+        groups = {"inherent": self.inherent, "cross": self.cross, "user": self.user, "context": self.context}
+        return {f"{role}/{name}": e.table for role, group in groups.items() for name, e in group.embeddings.items()}
+
+    def embedding_variables(self) -> list[tf.Variable]:
+        """The embedding dictionaries, which AdaGrad trains."""
+        return list(self.embeddings_by_name().values())
+
+    def dense_variables(self) -> list[tf.Variable]:
+        """All other trainable variables, which Adam trains."""
+        embeddings = {v.ref() for v in self.embedding_variables()}
+        return [v for v in self.trainable_variables if v.ref() not in embeddings]
+
+    def optimizer_for_training(self) -> tf.keras.optimizers.Optimizer:
+        """AdaGrad for embeddings, Adam for the rest (section 4.3)."""
+        # The legacy classes are one fused op a variable, sparse rows included; the newer ones trace dozens.
+        keras = tf.keras.optimizers.legacy
+        return tfrs.experimental.optimizers.CompositeOptimizer(
+            [
+                (keras.Adagrad(self.config.embedding_learning_rate), self.embedding_variables),
+                (keras.Adam(self.config.dense_learning_rate), self.dense_variables),
+            ]
+        )

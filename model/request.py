@@ -1,0 +1,95 @@
+"""A raw request, or training window, to what the model computes on."""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from model.encoders import Encoders, feature_key, make_encoder
+from model.history import History
+from model.item_table import ITEM_ID, ItemTable
+from model.schema import DatasetSchema, Feature
+
+RawBatch = Mapping[str, tf.Tensor]
+"""Named raw inputs: `history/...` [B, L], `history/length` [B], `candidate/item_id` [B, N], `request/timestamp` [B] or
+[B, N], `user/...` [B], `context/...` [B] or [B, N]; in training also `candidate/history_end` [B, N]."""
+
+
+class RequestEncoder(tf.Module):
+    """Raw values to embedding indices, the same in training and in serving.
+
+    Args:
+        schema: Which features there are.
+        encoders: How each is encoded.
+        table: Gives items their rows.
+    """
+
+    def __init__(self, schema: DatasetSchema, encoders: Encoders, table: ItemTable) -> None:
+        super().__init__(name="request_encoder")
+        self._schema, self._table = schema, table
+        features = (*schema.inherent, *schema.cross, *schema.context, *schema.user)
+        self._encoders = {
+            feature_key(f).replace("/", "_"): make_encoder(encoders.features[feature_key(f)], f.name) for f in features
+        }
+
+    def encode(self, feature: Feature, values: tf.Tensor) -> tf.Tensor:
+        """Raw `values` of a feature to int32 indices of the same shape."""
+        return self._encoders[feature_key(feature).replace("/", "_")](values)
+
+    def history(self, raw: RawBatch) -> History:
+        """The users' histories."""
+        padded = {name: _at_least_one_column(raw[f"history/{name}"]) for name in self._history_columns()}
+        end = raw.get("candidate/history_end")
+        end = raw["history/length"][:, tf.newaxis] if end is None else end
+        return History(
+            row=self._table.lookup(padded[ITEM_ID]),
+            timestamp=padded["timestamp"],
+            cross={f.name: self.encode(f, padded[f.name]) for f in self._schema.cross},
+            end=tf.cast(end, tf.int32),
+            target_timestamp=_per_candidate(raw["request/timestamp"]),
+        )
+
+    def user(self, raw: RawBatch) -> dict[str, tf.Tensor]:
+        """User feature indices {feature: int32 [B, 1]}."""
+        return {f.name: self.encode(f, raw[f"user/{f.name}"])[:, tf.newaxis] for f in self._schema.user}
+
+    def context(self, raw: RawBatch) -> dict[str, tf.Tensor]:
+        """Context feature indices {feature: int32 [B, N']}, N' = N or 1."""
+        return {f.name: self.encode(f, _per_candidate(raw[f"context/{f.name}"])) for f in self._schema.context}
+
+    def items(self, raw: RawBatch) -> dict[str, tf.Tensor]:
+        """Inherent feature indices of catalog rows.
+
+        Args:
+            raw: `item_id` int64 [M], `<f>` [M], multi-hot `<f>` [M, W] with `<f>/length` int64 [M].
+
+        Returns:
+            {feature: int32 [M], multi-hot [M, W'] with the item table's W'}.
+        """
+        # An item that training did not see often enough shares the embedding of no id: only its other features speak.
+        index = {ITEM_ID: self._table.features(self._table.lookup(raw["item_id"]))[ITEM_ID]}
+        for feature in self._schema.inherent:
+            encoded = self.encode(feature, raw[feature.name])
+            if feature.multi_hot:
+                listed = tf.sequence_mask(raw[f"{feature.name}/length"], tf.shape(encoded)[1])
+                encoded = _to_width(tf.where(listed, encoded, 0), self._table.index[feature.name].shape[1])
+            index[feature.name] = encoded
+        return index
+
+    def _history_columns(self) -> list[str]:
+        return [ITEM_ID, "timestamp", *(f.name for f in self._schema.cross)]
+
+
+def _at_least_one_column(values: tf.Tensor) -> tf.Tensor:
+    # An empty history gets one invisible behaviour, so that gathering "position 0" of nobody stays in range.
+    missing = tf.maximum(1 - tf.shape(values)[1], 0)
+    return tf.pad(values, [[0, 0], [0, missing]], constant_values="" if values.dtype == tf.string else 0)
+
+
+def _per_candidate(values: tf.Tensor) -> tf.Tensor:
+    return values[:, tf.newaxis] if values.shape.rank == 1 else values
+
+
+def _to_width(values: tf.Tensor, width: int) -> tf.Tensor:
+    kept = values[:, :width]
+    padded = tf.pad(kept, [[0, 0], [0, width - tf.shape(kept)[1]]])
+    return tf.ensure_shape(padded, [None, width])

@@ -1,0 +1,272 @@
+"""Reads a schema folder: the single place where a data set's columns and their roles are declared."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from model.errors import UserError
+
+SCHEMAS_DIR = Path(__file__).resolve().parent.parent / "schemas"
+AGE = "age"
+"""Name of the built-in cross feature: target time minus behaviour time."""
+
+Table = Literal["events", "items", "users"]
+Dtype = Literal["int64", "string", "float32"]
+_DTYPES: dict[int, Dtype] = {schema_pb2.INT: "int64", schema_pb2.BYTES: "string", schema_pb2.FLOAT: "float32"}
+
+
+class Role(StrEnum):
+    """What a column is for; each feature of a schema carries exactly one of these as an annotation tag."""
+
+    ID = "id"
+    INHERENT = "inherent"
+    CROSS = "cross"
+    USER = "user"
+    CONTEXT = "context"
+    LABEL = "label"
+    TIMESTAMP = "timestamp"
+    BEHAVIOUR = "behaviour"
+
+
+_ROLES_OF_TABLE: dict[Table, frozenset[Role]] = {
+    "events": frozenset({Role.ID, Role.CROSS, Role.CONTEXT, Role.LABEL, Role.TIMESTAMP, Role.BEHAVIOUR}),
+    "items": frozenset({Role.ID, Role.INHERENT}),
+    "users": frozenset({Role.ID, Role.USER}),
+}
+_MODIFIERS: dict[str, Role] = {"wide": Role.INHERENT, "age": Role.TIMESTAMP}
+_RESERVED = frozenset({"item_id", "timestamp", "length", "label", "weight", "history_end", "frequency", AGE})
+
+
+class SchemaError(UserError):
+    """A schema folder is wrong; the message names file, feature and what was expected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """One declared column.
+
+    Attributes:
+        name: Column name in the raw table.
+        role: Its role.
+        dtype: `int64`, `string` or `float32`.
+        multi_hot: Whether a row holds a list of values.
+        wide: Whether it is embedded with the id width.
+        values: The string domain, in order, or empty.
+    """
+
+    name: str
+    role: Role
+    dtype: Dtype
+    multi_hot: bool = False
+    wide: bool = False
+    values: tuple[str, ...] = ()
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the feature is bucketised by quantiles instead of looked up in a vocabulary."""
+        return self.dtype == "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSchema:
+    """The columns of a data set, by role.
+
+    Attributes:
+        name: The schema folder's name.
+        folder: The schema folder.
+        user_id, item_id, timestamp, label: The columns of `events` with these roles.
+        behaviour: The column telling which events enter the history, or None (then label == 1 does).
+        user_key: The id of the users table, or None where there is no users table.
+        inherent: Features of the items table, in file order.
+        cross: Cross features of the events table, in file order; without the built-in `age`.
+        context: Context features of the events table.
+        user: Features of the users table.
+        age: Whether the built-in cross feature `age` is used.
+    """
+
+    name: str
+    folder: Path
+    user_id: Feature
+    item_id: Feature
+    timestamp: Feature
+    label: Feature
+    behaviour: Feature | None
+    user_key: Feature | None
+    inherent: tuple[Feature, ...]
+    cross: tuple[Feature, ...]
+    context: tuple[Feature, ...]
+    user: tuple[Feature, ...]
+    age: bool
+
+    def columns(self, table: Table) -> tuple[Feature, ...]:
+        """The columns a raw table must have."""
+        if table == "items":
+            return (self.item_id, *self.inherent)
+        if table == "users":
+            return () if self.user_key is None else (self.user_key, *self.user)
+        behaviour = () if self.behaviour is None else (self.behaviour,)
+        head = (self.user_id, self.item_id, self.timestamp, self.label, *behaviour)
+        return (*head, *self.cross, *self.context)
+
+
+def item_key(item_id: int | str) -> int:
+    """The int64 key of an item: the id itself if it is an integer, else 63 bits of its BLAKE2b hash."""
+    if isinstance(item_id, int):
+        return item_id
+    digest = hashlib.blake2b(item_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def load_schema(folder: Path | str) -> DatasetSchema:
+    """Reads `events.pbtxt`, `items.pbtxt` and, where present, `users.pbtxt` of a schema folder.
+
+    Args:
+        folder: A folder, or the bare name of one under `schemas/`.
+
+    Raises:
+        SchemaError: On a missing file, text that does not parse, or an unknown, missing or contradictory role.
+    """
+    path = Path(folder)
+    if not path.is_dir() and len(path.parts) == 1:
+        path = SCHEMAS_DIR / path
+    if not path.is_dir():
+        known = sorted(p.name for p in SCHEMAS_DIR.iterdir() if (p / "events.pbtxt").is_file())
+        raise SchemaError(f"no schema folder {str(folder)!r}; expected a path, or one of: {', '.join(known)}")
+    items = _read_table(path, "items")
+    events = _read_table(path, "events")
+    users = _read_table(path, "users") if (path / "users.pbtxt").exists() else []
+    return _assemble(path, events, items, users)
+
+
+def _assemble(
+    path: Path, events: Sequence[Feature], items: Sequence[Feature], users: Sequence[Feature]
+) -> DatasetSchema:
+    item_id = _only(items, Role.ID, path / "items.pbtxt")
+    user_key = _only(users, Role.ID, path / "users.pbtxt") if users else None
+    events_file = path / "events.pbtxt"
+    ids = _with_role(events, Role.ID)
+    user_ids = [f for f in ids if f.name != item_id.name]
+    if len(ids) != 2 or len(user_ids) != 1:
+        raise SchemaError(
+            f"{events_file}: expected two features with role 'id', one of them named {item_id.name!r} as in "
+            f"items.pbtxt, got {[f.name for f in ids]}"
+        )
+    user_id = user_ids[0]
+    event_item_id = next(f for f in ids if f.name == item_id.name)
+    if event_item_id.dtype != item_id.dtype:
+        raise SchemaError(
+            f"{events_file}: feature {item_id.name!r} is {event_item_id.dtype} but {item_id.dtype} in items.pbtxt"
+        )
+    if user_key is not None and (user_key.name, user_key.dtype) != (user_id.name, user_id.dtype):
+        raise SchemaError(
+            f"{path / 'users.pbtxt'}: the id is {user_key.name!r} ({user_key.dtype}); "
+            f"expected {user_id.name!r} ({user_id.dtype}) as in events.pbtxt"
+        )
+    timestamp = _only(events, Role.TIMESTAMP, events_file)
+    if timestamp.dtype != "int64":
+        raise SchemaError(f"{events_file}: feature {timestamp.name!r}: a timestamp is INT (ms), got {timestamp.dtype}")
+    label = _only(events, Role.LABEL, events_file)
+    if label.dtype == "string" and len(label.values) < 2:
+        raise SchemaError(
+            f"{events_file}: feature {label.name!r}: a BYTES label needs a string_domain of two or more values, "
+            f"the last one positive, got {list(label.values)}"
+        )
+    behaviours = _with_role(events, Role.BEHAVIOUR)
+    if len(behaviours) > 1:
+        names = [f.name for f in behaviours]
+        raise SchemaError(f"{events_file}: expected at most one feature with role 'behaviour', got {names}")
+    return DatasetSchema(
+        name=path.resolve().name,
+        folder=path,
+        user_id=user_id,
+        item_id=item_id,
+        timestamp=timestamp,
+        label=label,
+        behaviour=behaviours[0] if behaviours else None,
+        user_key=user_key,
+        inherent=tuple(_with_role(items, Role.INHERENT)),
+        cross=tuple(_with_role(events, Role.CROSS)),
+        context=tuple(_with_role(events, Role.CONTEXT)),
+        user=tuple(_with_role(users, Role.USER)),
+        age=_has_tag(events_file, timestamp.name, "age"),
+    )
+
+
+def _read_proto(file: Path) -> schema_pb2.Schema:
+    if not file.is_file():
+        raise SchemaError(
+            f"{file}: missing; a schema folder holds events.pbtxt, items.pbtxt and optionally users.pbtxt"
+        )
+    try:
+        return text_format.Parse(file.read_text(), schema_pb2.Schema())
+    except text_format.ParseError as error:
+        raise SchemaError(f"{file}: not a tensorflow.metadata.v0.Schema text proto: {error}") from None
+
+
+def _has_tag(file: Path, feature: str, tag: str) -> bool:
+    return any(f.name == feature and tag in f.annotation.tag for f in _read_proto(file).feature)
+
+
+def _read_table(folder: Path, table: Table) -> list[Feature]:
+    file = folder / f"{table}.pbtxt"
+    features = [_read_feature(file, table, proto) for proto in _read_proto(file).feature]
+    names = [f.name for f in features]
+    for name in names:
+        if names.count(name) > 1:
+            raise SchemaError(f"{file}: feature {name!r} is declared {names.count(name)} times")
+    return features
+
+
+def _read_feature(file: Path, table: Table, proto: schema_pb2.Feature) -> Feature:
+    where = f"{file}: feature {proto.name!r}"
+    tags = list(proto.annotation.tag)
+    known = {role.value for role in Role}
+    unknown = [tag for tag in tags if tag not in known and tag not in _MODIFIERS]
+    if unknown:
+        raise SchemaError(
+            f"{where}: unknown role {unknown[0]!r}; expected one of {sorted(known)} "
+            f"(and optionally a modifier of {sorted(_MODIFIERS)})"
+        )
+    roles = [Role(tag) for tag in tags if tag in known]
+    if len(roles) != 1:
+        got = "none" if not roles else " and ".join(repr(r.value) for r in roles)
+        raise SchemaError(f"{where}: expected exactly one role as annotation tag, got {got}")
+    role = roles[0]
+    if role not in _ROLES_OF_TABLE[table]:
+        allowed = sorted(r.value for r in _ROLES_OF_TABLE[table])
+        raise SchemaError(f"{where}: role {role.value!r} does not belong in {table}; expected one of {allowed}")
+    for tag in tags:
+        if tag in _MODIFIERS and _MODIFIERS[tag] != role:
+            raise SchemaError(f"{where}: modifier {tag!r} goes with role {_MODIFIERS[tag].value!r}, got {role.value!r}")
+    if proto.type not in _DTYPES:
+        raise SchemaError(f"{where}: type is missing; expected INT, BYTES or FLOAT")
+    dtype = _DTYPES[proto.type]
+    if role == Role.ID and dtype == "float32":
+        raise SchemaError(f"{where}: an id is INT or BYTES, got FLOAT")
+    if role == Role.BEHAVIOUR and dtype != "int64":
+        raise SchemaError(f"{where}: a behaviour flag is INT (0 or 1), got {dtype}")
+    multi_hot = proto.HasField("value_count") and proto.value_count.max != 1
+    if multi_hot and (role != Role.INHERENT or dtype == "float32"):
+        raise SchemaError(f"{where}: only a categorical 'inherent' feature may be multi-hot (value_count)")
+    if role in (Role.INHERENT, Role.CROSS, Role.CONTEXT) and proto.name in _RESERVED:
+        raise SchemaError(f"{where}: the name is reserved; rename the column")
+    values = tuple(proto.string_domain.value) if proto.HasField("string_domain") else ()
+    return Feature(proto.name, role, dtype, multi_hot, "wide" in tags, values)
+
+
+def _with_role(features: Sequence[Feature], role: Role) -> list[Feature]:
+    return [f for f in features if f.role == role]
+
+
+def _only(features: Sequence[Feature], role: Role, file: Path) -> Feature:
+    found = _with_role(features, role)
+    if len(found) != 1:
+        got = [f.name for f in found] or "none"
+        raise SchemaError(f"{file}: expected exactly one feature with role {role.value!r}, got {got}")
+    return found[0]

@@ -1,0 +1,154 @@
+"""Trains a ranker on per-user Examples and exports it."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from model.catalog import CatalogRows, read_catalog
+from model.config import TwinConfig
+from model.encoders import Encoders
+from model.errors import UserError
+from model.export import export
+from model.keras_check import require_keras_2
+from model.ranker import TwinRanker
+from model.schema import DatasetSchema
+from model.warm_start import known_ids_of, warm_start
+from model.windows import window_dataset
+
+Progress = Callable[[int, int, str], None]
+"""Called with steps done, steps in all, and a line of text."""
+
+
+class TrainingError(UserError):
+    """Training cannot go on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainReport:
+    """What a training did. `auc` and `loss` are those of the last epoch's training targets."""
+
+    steps: int
+    targets: int
+    seconds: float
+    targets_per_s: float
+    auc: float
+    loss: float
+
+
+def train(
+    schema: DatasetSchema,
+    config: TwinConfig,
+    encoders: Encoders,
+    train_files: Sequence[str],
+    catalog_files: Sequence[str],
+    out: Path,
+    base: Path | None = None,
+    progress: Progress = lambda done, total, text: None,
+) -> TrainReport:
+    """Trains and writes the servable to `out`.
+
+    Args:
+        schema: The data set's columns.
+        config: The configuration of the run.
+        encoders: Vocabularies and buckets.
+        train_files: Per-user Examples of the training split.
+        catalog_files: Examples of the items.
+        out: Directory of the SavedModel, to be created.
+        base: A servable to start from.
+        progress: Receives steps done and in all.
+
+    Raises:
+        TrainingError: If there is no target to train on, or the loss is no longer a number.
+    """
+    require_keras_2()
+    tf.keras.utils.set_random_seed(config.seed)
+    known_ids = known_ids_of(base) if base else ()
+    catalog = read_catalog(catalog_files, schema, encoders, config, known_ids)
+    ranker = build_ranker(schema, config, encoders, catalog)
+    if base:
+        warm_start(ranker, encoders, base)
+    targets, windows = count_targets(train_files, config.targets_per_window)
+    if not targets:
+        raise TrainingError("the training split has no target; check the split's borders against the events' times")
+    ranker.compile(optimizer=ranker.optimizer_for_training())
+    refresh = TableRefresh(ranker)
+    total = config.epochs * math.ceil(windows / config.users_per_batch)
+    started = time.monotonic()
+    dataset = window_dataset(train_files, schema, config, shuffle=True)
+    history = ranker.fit(
+        dataset,
+        epochs=config.epochs,
+        verbose=0,
+        callbacks=[refresh, _Report(progress, total), tf.keras.callbacks.TerminateOnNaN()],
+    ).history
+    if not math.isfinite(history["loss"][-1]):
+        raise TrainingError("the loss is not a number; lower embedding_learning_rate or dense_learning_rate")
+    seconds = time.monotonic() - started
+    refresh.now()
+    export(ranker, schema, encoders, catalog.known_ids, catalog.coverage, out)
+    done = config.epochs * targets
+    return TrainReport(
+        steps=int(ranker.optimizer.iterations),
+        targets=done,
+        seconds=seconds,
+        targets_per_s=done / seconds,
+        auc=float(history["auc"][-1]),
+        loss=float(history["loss"][-1]),
+    )
+
+
+def build_ranker(schema: DatasetSchema, config: TwinConfig, encoders: Encoders, catalog: CatalogRows) -> TwinRanker:
+    """A ranker with fresh weights whose item table holds the catalog."""
+    ranker = TwinRanker(schema, encoders, config, len(catalog.known_ids), catalog.multi_hot_widths())
+    ranker.item_table.assign(catalog.item_id, catalog.index)
+    return ranker
+
+
+def count_targets(files: Sequence[str], per_window: int) -> tuple[int, int]:
+    """Number of targets, and of windows of `per_window` targets, in per-user Examples."""
+    spec = {"target/label": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)}
+    sizes = tf.data.TFRecordDataset(list(files), compression_type="GZIP").map(
+        lambda serialized: tf.size(tf.io.parse_single_example(serialized, spec)["target/label"])
+    )
+    counts = [int(size) for size in sizes.as_numpy_iterator()]
+    return sum(counts), sum(math.ceil(count / per_window) for count in counts)
+
+
+class TableRefresh(tf.keras.callbacks.Callback):
+    """Recomputes the projections every `table_refresh_steps` steps: training sees tables of the age serving sees."""
+
+    def __init__(self, ranker: TwinRanker) -> None:
+        super().__init__()
+        self._ranker = ranker
+        self._project = tf.function(
+            ranker.project_rows, input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False
+        )
+        self._steps = 0
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Refreshes before steps 0, S, 2 S, ..."""
+        del batch, logs
+        if self._steps % self._ranker.config.table_refresh_steps == 0:
+            self.now()
+        self._steps += 1
+
+    def now(self) -> None:
+        """Recomputes all projections from current weights."""
+        self._ranker.item_table.refresh(self._project)
+
+
+class _Report(tf.keras.callbacks.Callback):
+    def __init__(self, progress: Progress, total: int) -> None:
+        super().__init__()
+        self._progress, self._total, self._done = progress, total, 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        del batch
+        self._done += 1
+        logs = logs or {}
+        text = f"loss {logs.get('loss', math.nan):.4f} auc {logs.get('auc', math.nan):.4f}"
+        self._progress(self._done, self._total, text)

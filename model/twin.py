@@ -1,0 +1,61 @@
+"""TWIN: CP-GSU and ESU around one relevance layer (section 3.3)."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from model.config import TwinConfig
+from model.cp_gsu import ConsistencyPreservedGSU
+from model.embedding import FeatureEmbeddings
+from model.esu import Attended, ExactSearchUnit
+from model.history import History
+from model.item_table import ItemTable
+from model.relevance import Relevance
+
+
+@dataclasses.dataclass(frozen=True)
+class Interest:
+    """Long-term interest in each candidate, and where it comes from.
+
+    Attributes:
+        position: int32 [B, N, K], the retrieved behaviours, -1 = none.
+        attended: The ESU's output, relevance and attention over them.
+    """
+
+    position: tf.Tensor
+    attended: Attended
+
+
+class TWIN(tf.keras.layers.Layer):
+    """Long-term interest of a user in each candidate, from the whole history (Eq. 4 to 8).
+
+    The CP-GSU reads projections from the item table, which may be older than the weights; the ESU projects with the
+    current ones (section 3.4.3). Query, relevance and cross features are the same objects in both.
+
+    Args:
+        config: Widths and lengths.
+        inherent: Embeddings of inherent features, shared with the target.
+        cross: Embeddings of cross features.
+        table: The item table.
+    """
+
+    def __init__(
+        self,
+        config: TwinConfig,
+        inherent: FeatureEmbeddings,
+        cross: FeatureEmbeddings,
+        table: ItemTable,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self.table = table
+        self.relevance = Relevance(config.heads, config.head_dim, inherent.width, cross, name="relevance")
+        self.cp_gsu = ConsistencyPreservedGSU(self.relevance, config.retrieved, name="cp_gsu")
+        self.esu = ExactSearchUnit(self.relevance, inherent, table, name="esu")
+
+    def call(self, target: tf.Tensor, history: History) -> Interest:
+        """Candidates' inherent features float32 [B, N, H] and their users' histories to their interest."""
+        query = self.relevance.query(target)
+        keys = self.table.projections(history.row)
+        position = self.cp_gsu(query, keys, history.bias(self.relevance.bias_tables()))
+        return Interest(position, self.esu(query, history, position))

@@ -1,0 +1,90 @@
+"""Training windows: one user's history shared by T consecutive targets, shaped like a request."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from model.config import TwinConfig
+from model.schema import DatasetSchema, Feature
+
+_MISSING = {"int64": -1, "string": "", "float32": float("nan")}
+
+
+def window_dataset(files: Sequence[str], schema: DatasetSchema, config: TwinConfig, shuffle: bool) -> tf.data.Dataset:
+    """Batches of windows cut from per-user Examples.
+
+    A window holds T consecutive targets and the last L behaviours before the last of them, so a history is stored,
+    decoded, looked up and projected once for T targets. `candidate/history_end` says how many behaviours of the
+    window each target may see.
+
+    Args:
+        files: TFRecord gzip files, one Example per user.
+        schema: The data set's columns.
+        config: `history_length`, `targets_per_window`, `users_per_batch`, `shuffle_windows`, `seed`.
+        shuffle: Whether to shuffle users and windows.
+
+    Returns:
+        Raw batches (see `model.request.RawBatch`) with `label` and `weight` float32 [B, N]; weight 0 is padding.
+    """
+    spec = user_example_spec(schema)
+    names = tf.data.Dataset.from_tensor_slices(list(files))
+    if shuffle:
+        names = names.shuffle(len(files), config.seed)
+    dataset = names.interleave(lambda file: tf.data.TFRecordDataset(file, compression_type="GZIP"), cycle_length=4)
+
+    def windows_of(serialized: tf.Tensor) -> tf.data.Dataset:
+        example = tf.io.parse_single_example(serialized, spec)
+        size = config.targets_per_window
+        targets = tf.size(example["target/item_id"])
+        starts = tf.data.Dataset.range(0, tf.cast(targets, tf.int64), size)
+        return starts.map(lambda start: cut_window(example, tf.cast(start, tf.int32), schema, config))
+
+    dataset = dataset.interleave(windows_of, cycle_length=2 * config.users_per_batch, block_length=1)
+    if shuffle:
+        dataset = dataset.shuffle(config.shuffle_windows, config.seed, reshuffle_each_iteration=True)
+    return dataset.padded_batch(config.users_per_batch).prefetch(2)
+
+
+def cut_window(
+    example: dict[str, tf.Tensor], start: tf.Tensor, schema: DatasetSchema, config: TwinConfig
+) -> dict[str, tf.Tensor]:
+    """The window of the targets from `start` on: the raw names of `model.request.RawBatch`, without the batch axis."""
+    stop = tf.minimum(start + config.targets_per_window, tf.size(example["target/item_id"]))
+    end = tf.cast(example["target/history_end"][start:stop], tf.int32)
+    last = tf.reduce_max(end)
+    first = tf.maximum(last - config.history_length, 0)
+    window = {f"history/{n}": example[f"history/{n}"][first:last] for n in _history_names(schema)}
+    window["history/length"] = tf.cast(last - first, tf.int64)
+    window["candidate/item_id"] = example["target/item_id"][start:stop]
+    window["candidate/history_end"] = tf.cast(tf.maximum(end - first, 0), tf.int64)
+    window["request/timestamp"] = example["target/timestamp"][start:stop]
+    for feature in schema.context:
+        window[f"context/{feature.name}"] = example[f"target/{feature.name}"][start:stop]
+    for feature in schema.user:
+        window[f"user/{feature.name}"] = example[f"user/{feature.name}"]
+    window["label"] = example["target/label"][start:stop]
+    window["weight"] = tf.ones_like(window["label"])
+    return window
+
+
+def _history_names(schema: DatasetSchema) -> list[str]:
+    return ["item_id", "timestamp", *(f.name for f in schema.cross)]
+
+
+def user_example_spec(schema: DatasetSchema) -> dict[str, object]:
+    """How a per-user Example is parsed: lists as dense vectors, missing scalars as -1, "" or NaN."""
+
+    def scalar(feature: Feature) -> object:
+        return tf.io.FixedLenFeature([], tf.dtypes.as_dtype(feature.dtype), _MISSING[feature.dtype])
+
+    def sequence(dtype: str) -> object:
+        return tf.io.FixedLenSequenceFeature([], tf.dtypes.as_dtype(dtype), allow_missing=True)
+
+    spec: dict[str, object] = {"user_id": tf.io.FixedLenFeature([], tf.string)}
+    for name in ("history/item_id", "history/timestamp", "target/item_id", "target/timestamp", "target/history_end"):
+        spec[name] = sequence("int64")
+    spec["target/label"] = sequence("float32")
+    spec |= {f"user/{f.name}": scalar(f) for f in schema.user}
+    spec |= {f"history/{f.name}": sequence(f.dtype) for f in schema.cross}
+    spec |= {f"target/{f.name}": sequence(f.dtype) for f in schema.context}
+    return spec

@@ -1,0 +1,43 @@
+"""The configuration."""
+
+from pathlib import Path
+
+import pytest
+
+from model.config import ConfigError, TwinConfig
+
+
+def test_yaml_round_trip() -> None:
+    config = TwinConfig(heads=2, mlp=(8, 4), table_dtype="int8", dense_learning_rate=5e-6)
+    assert TwinConfig.from_yaml(config.to_yaml()) == config
+
+
+def test_fields_left_out_keep_their_defaults() -> None:
+    assert TwinConfig.from_yaml("heads: 2") == TwinConfig(heads=2)
+    assert TwinConfig.from_yaml("") == TwinConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("heads: 0", r"heads: Input should be greater than 0 \(got 0\)"),
+        ("head: 4", r"head: Unexpected keyword argument"),
+        ("mlp: [8, x]", r"mlp\.1: .*valid integer.*\(got 'x'\)"),
+        ("table_dtype: float16", r"table_dtype: .*'float32', 'bfloat16' or 'int8'"),
+        ("- 1", r"expected a mapping .* got list"),
+        ("a: [", r"not YAML"),
+    ],
+)
+def test_mistakes_name_the_field_and_what_was_expected(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TwinConfig.from_yaml(text)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.yaml: no such configuration file"):
+        TwinConfig.load(tmp_path / "gone.yaml")
+
+
+def test_values_given_in_code_are_validated_too() -> None:
+    with pytest.raises(ValueError, match="heads"):
+        TwinConfig(heads=-1)

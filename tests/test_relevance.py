@@ -1,0 +1,55 @@
+"""Eq. 5 and 6 on numbers small enough for paper."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from model.embedding import FeatureEmbeddings
+from model.relevance import Relevance
+
+
+def small() -> Relevance:
+    """Two heads of width 1, H = 2, one cross feature with three buckets and width 2."""
+    cross = FeatureEmbeddings({"play": (3, 2, False)})
+    cross.embeddings["play"].table.assign([[9.0, 9.0], [1.0, 2.0], [0.0, -1.0]])
+    relevance = Relevance(2, 1, 2, cross)
+    relevance.inherent_kernel.assign([[1.0, 0.0], [0.0, 2.0]])  # head 1 sees feature 1, head 2 twice feature 2
+    relevance.query_kernel.assign([[3.0, 0.0], [0.0, 1.0]])
+    relevance.cross_kernels["play"].assign([[1.0, 0.5], [1.0, 0.0]])
+    relevance.beta.assign([2.0])
+    return relevance
+
+
+def test_relevance_by_hand() -> None:
+    relevance = small()
+    query = relevance.query(tf.constant([[[1.0, 1.0]]]))  # q W^q = (3, 1), sqrt(d_k) = 1
+    keys = relevance.project(tf.constant([[[2.0, 0.0], [1.0, 5.0]]]))  # K_h W^h = (2, 0), (1, 10)
+    np.testing.assert_allclose(keys, [[[2, 0], [1, 10]]])
+    table = relevance.bias_tables()["play"]
+    # Bucket 1: (1 + 2, 0.5) * 2 = (6, 1); bucket 2: (-1, 0) * 2; bucket 0 is absent: nothing.
+    np.testing.assert_allclose(table, [[0, 0], [6, 1], [-2, 0]])
+    bias = tf.transpose(tf.gather(table, [[1, 2]]), [0, 2, 1])[:, :, tf.newaxis]  # [B, h, 1, L]
+    alpha = relevance.of_history(query, keys, bias)
+    # Head 1: 2 * 3 + 6 = 12 and 1 * 3 - 2 = 1. Head 2: 0 * 1 + 1 = 1 and 10 * 1 + 0 = 10.
+    np.testing.assert_allclose(alpha, [[[[12, 1]], [[1, 10]]]])
+
+
+def test_both_stages_compute_the_same_number() -> None:
+    relevance = small()
+    rng = np.random.default_rng(0)
+    query = relevance.query(tf.constant(rng.normal(size=(2, 3, 2)), tf.float32))
+    keys = relevance.project(tf.constant(rng.normal(size=(2, 4, 2)), tf.float32))
+    whole = relevance.of_history(query, keys, tf.zeros([]))  # [B, h, N, L]
+    each = relevance.of_retrieved(query, tf.repeat(keys[:, tf.newaxis], 3, axis=1), tf.zeros([]))  # [B, N, h, L]
+    np.testing.assert_allclose(tf.transpose(whole, [0, 2, 1, 3]), each, rtol=1e-6)
+
+
+def test_scores_are_divided_by_the_root_of_the_head_width() -> None:
+    relevance = Relevance(1, 4, 1, FeatureEmbeddings({}))
+    relevance.inherent_kernel.assign(tf.ones([1, 4]))
+    relevance.query_kernel.assign(tf.ones([1, 4]))
+    alpha = relevance.of_history(
+        relevance.query(tf.ones([1, 1, 1])), relevance.project(tf.ones([1, 1, 1])), tf.zeros([])
+    )
+    assert float(alpha) == 4 / math.sqrt(4)

@@ -1,0 +1,54 @@
+"""Windows of targets that share a history."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.windows import window_dataset
+from tests.toy import SMALL, toy_schema
+from tests.training_data import user_row, write
+
+
+def test_every_target_comes_once_with_the_history_it_may_see(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [user_row(rng, 30, 10), user_row(rng, 3, 1), user_row(rng, 0, 5)]
+    files = [write(tmp_path / "a.gz", rows[:2]), write(tmp_path / "b.gz", rows[2:])]
+    seen = []
+    for batch in window_dataset(files, toy_schema(), SMALL, shuffle=True):
+        for b, n in zip(*np.nonzero(batch["weight"].numpy()), strict=True):
+            end = int(batch["candidate/history_end"][b, n])
+            ids = batch["history/item_id"][b, :end].numpy().tolist()
+            assert end <= batch["history/length"][b] <= SMALL.history_length
+            target = (int(batch["candidate/item_id"][b, n]), int(batch["request/timestamp"][b, n]))
+            seen.append((*target, float(batch["label"][b, n]), ids[-3:]))
+    expected = []
+    for row in rows:
+        for t, end in enumerate(np.atleast_1d(row["target/history_end"])):
+            last = np.asarray(row["history/item_id"])[:end].tolist()[-3:]
+            target = (int(row["target/item_id"][t]), int(row["target/timestamp"][t]))
+            expected.append((*target, float(row["target/label"][t]), last))
+    assert sorted(seen) == sorted(expected)
+
+
+def test_the_history_is_cut_to_the_most_recent(tmp_path: Path) -> None:
+    row = user_row(np.random.default_rng(1), 50, 3)
+    row["target/history_end"] = np.array([10, 40, 45])
+    config = dataclasses.replace(SMALL, history_length=20)
+    batch = next(iter(window_dataset([write(tmp_path / "a.gz", [row])], toy_schema(), config, shuffle=False)))
+    np.testing.assert_array_equal(batch["history/item_id"][0], np.asarray(row["history/item_id"])[25:45])
+    # The first target sees nothing of behaviours 25 to 45; the second the first 15 of them.
+    np.testing.assert_array_equal(batch["candidate/history_end"], [[0, 15, 20]])
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_seed_fixes_the_order(tmp_path: Path, shuffle: bool) -> None:
+    rng = np.random.default_rng(2)
+    files = [write(tmp_path / f"{i}.gz", [user_row(rng, 5, 9) for _ in range(4)]) for i in range(3)]
+
+    def order() -> list[int]:
+        data = window_dataset(files, toy_schema(), SMALL, shuffle)
+        return [int(t) for batch in data for t in np.ravel(batch["request/timestamp"])]
+
+    assert order() == order()
