@@ -1,0 +1,1 @@
+"""The commands of `twin` that prepare data, train and refresh; one file each."""

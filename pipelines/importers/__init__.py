@@ -1,0 +1,1 @@
+"""Brings known layouts into data set folders."""

@@ -1,0 +1,116 @@
+"""Imports the roll-call votes of the United Nations General Assembly."""
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from model.schema import load_schema
+from pipelines.dataset_folder import ShardWriter, TimeSplit, new_dataset_folder, write_dataset_json
+from pipelines.importers.errors import DataImportError
+from pipelines.importers.report import ImportReport
+
+EVAL_SESSION = 65
+TEST_SESSION = 66
+TRAIN_FROM_SESSION = 46
+_STANCES = ("no", "abstain", "yes")
+_WORD = re.compile(r"[a-z0-9]+")
+
+
+def import_un_votes(
+    source: Path, out: Path, *, train_from_session: int = TRAIN_FROM_SESSION, overwrite: bool = False
+) -> ImportReport:
+    """Writes a data set folder of schema `un_votes`: a country is the user, a roll call the item.
+
+    The label `agreed` is vote == yes. Every vote is a behaviour and its stance a cross feature. A vote's time is its
+    date at 00:00 UTC (negative before 1970), so votes of one date never see each other. Train targets are the sessions
+    `train_from_session` to 64, eval session 65, test 66 and later; all earlier votes are history. The `items` table
+    has the extra columns `session` and `title`.
+
+    Args:
+        source: Folder with `votes.parquet` (country, rcid, vote, date) and `roll_calls.parquet` (rcid, session, date,
+            short, issue).
+        out: Data set folder to write; appears only when complete.
+        train_from_session: First session whose votes are train targets.
+        overwrite: Whether to replace an existing data set folder.
+
+    Raises:
+        DataImportError: If a file or column is missing, a vote is unknown or a session is out of range.
+        DatasetFolderError: If `out` exists.
+    """
+    if not 1 <= train_from_session < EVAL_SESSION:
+        raise DataImportError(f"train_from_session must be between 1 and {EVAL_SESSION - 1}, got {train_from_session}")
+    schema = load_schema("un_votes")
+    votes = _read(source / "votes.parquet", ["country", "rcid", "vote", "date"])
+    roll_calls = _read(source / "roll_calls.parquet", ["rcid", "session", "date", "short", "issue"])
+    events = _events(votes, source / "votes.parquet")
+    split = _split(roll_calls, events, train_from_session, source / "roll_calls.parquet")
+    with new_dataset_folder(out, overwrite) as folder:
+        for name, table in (("events", events), ("items", _items(roll_calls))):
+            with ShardWriter(folder / name) as writer:
+                writer.write(table)
+        rows = {"events": events.num_rows, "items": roll_calls.num_rows}
+        write_dataset_json(folder, schema, split, imported_from="un_votes", rows=rows)
+    return ImportReport(out, rows, split)
+
+
+def _read(file: Path, columns: list[str]) -> pa.Table:
+    if not file.is_file():
+        raise DataImportError(f"{file}: missing; expected a folder with votes.parquet and roll_calls.parquet")
+    names = pq.read_schema(file).names
+    for name in columns:
+        if name not in names:
+            raise DataImportError(f"{file}: column {name!r} is missing; the file has {', '.join(names)}")
+    return pq.read_table(file, columns=columns)
+
+
+def _events(votes: pa.Table, file: Path) -> pa.Table:
+    unknown = pc.unique(votes["vote"].filter(pc.invert(pc.is_in(votes["vote"], pa.array(_STANCES))))).to_pylist()
+    if unknown:
+        raise DataImportError(f"{file}: column 'vote': expected one of {_STANCES}, got {unknown[0]!r}")
+    return pa.table(
+        {
+            "country": votes["country"].cast(pa.string()),
+            "rcid": votes["rcid"],
+            "timestamp": _to_ms(votes["date"], file),
+            "agreed": pc.equal(votes["vote"], "yes").cast(pa.int64()),
+            "voted": pa.repeat(1, votes.num_rows),
+            "stance": votes["vote"].cast(pa.string()),
+        }
+    )
+
+
+def _items(roll_calls: pa.Table) -> pa.Table:
+    titles = [title or "" for title in roll_calls["short"].to_pylist()]
+    issues = [[] if issue in (None, "none") else issue.split("|") for issue in roll_calls["issue"].to_pylist()]
+    # A word twice in a title says no more than once.
+    words = [list(dict.fromkeys(_WORD.findall(title.lower()))) for title in titles]
+    return pa.table(
+        {
+            "rcid": roll_calls["rcid"],
+            "title_words": pa.array(words, pa.list_(pa.string())),
+            "issues": pa.array(issues, pa.list_(pa.string())),
+            "session": roll_calls["session"],
+            "title": titles,
+        }
+    )
+
+
+def _split(roll_calls: pa.Table, events: pa.Table, train_from_session: int, file: Path) -> TimeSplit:
+    times = _to_ms(roll_calls["date"], file)
+    starts = []
+    for session in (train_from_session, EVAL_SESSION, TEST_SESSION):
+        of_session = times.filter(pc.greater_equal(roll_calls["session"], session))
+        if len(of_session) == 0:
+            raise DataImportError(f"{file}: column 'session': no roll call in session {session} or later")
+        starts.append(pc.min(of_session).as_py())
+    return TimeSplit(starts[0], starts[1], starts[2], pc.max(events["timestamp"]).as_py() + 1)
+
+
+def _to_ms(dates: pa.ChunkedArray, file: Path) -> pa.ChunkedArray:
+    try:
+        return dates.cast(pa.string()).cast(pa.timestamp("ms")).cast(pa.int64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataImportError(f"{file}: column 'date': expected YYYY-MM-DD: {error}") from None

@@ -1,0 +1,101 @@
+"""Raw events -> one block of events per user and chunk."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+from apache_beam.pvalue import TaggedOutput
+
+from model.schema import DatasetSchema
+from pipelines.dead_letters import DeadLetter, LetterBook, Reason
+from pipelines.preprocess.blocks import BEHAVIOUR_BIT, LABEL_BIT, Block, BlockCodec, Events, event_features
+from pipelines.preprocess.parsing import Ids, parse, parse_flag, parse_item_ids, parse_time, parse_user_ids
+from pipelines.readers import Chunk, Span, read_chunks
+
+LETTERS = "letters"
+COUNTS = "counts"
+
+
+def malformed_letters(table: str, file: str, chunk: Chunk) -> list[DeadLetter]:
+    """Letters of the rows that could not be cut into fields."""
+    return [DeadLetter(table, file, row, "", Reason.MALFORMED_ROW, text[:200]) for row, text in chunk.malformed]
+
+
+class ParseEvents(beam.DoFn):  # type: ignore[misc]
+    """Spans of the events table -> (user id, block).
+
+    Side input: the sorted item keys of the catalog, int64. Tagged outputs: `letters` (lists of `DeadLetter`) and
+    `counts` ((name, number)).
+
+    Args:
+        schema: The declared columns.
+        end_ms: Events at or after it lie in the future.
+    """
+
+    def __init__(self, schema: DatasetSchema, end_ms: int) -> None:
+        self._schema = schema
+        self._end_ms = end_ms
+        self._codec = BlockCodec(event_features(schema))
+
+    def process(self, span: Span, catalog: npt.NDArray[np.int64]) -> Iterator[Any]:
+        """Reads, checks and cuts one span."""
+        for chunk in read_chunks(span):
+            yield TaggedOutput(COUNTS, ("read_events", len(chunk.rows) + len(chunk.malformed)))
+            users, events, book = self._check(span, chunk, catalog)
+            letters = malformed_letters("events", span.file, chunk) + book.letters
+            if letters:
+                yield TaggedOutput(LETTERS, letters)
+            yield from self._blocks(users, events.take(np.flatnonzero(book.good)), users.codes[book.good])
+
+    def _check(self, span: Span, chunk: Chunk, catalog: npt.NDArray[np.int64]) -> tuple[Ids, Events, LetterBook]:
+        schema, columns = self._schema, chunk.columns
+        book = LetterBook("events", span.file, chunk.rows)
+
+        def reject(faulty: npt.NDArray[np.bool_], reason: Reason, column: str) -> None:
+            book.add(faulty, reason, column, columns[column])
+
+        user, item, time, label = schema.user_id.name, schema.item_id.name, schema.timestamp.name, schema.label.name
+        users = parse_user_ids(columns[user], schema.user_id)
+        keys, null_item, garbage_item = parse_item_ids(columns[item], schema.item_id)
+        reject(users.null, Reason.NULL_ID, user)
+        reject(null_item, Reason.NULL_ID, item)
+        reject(users.garbage, Reason.GARBAGE_ID, user)
+        reject(garbage_item, Reason.GARBAGE_ID, item)
+        times, bad_time = parse_time(columns[time])
+        reject(bad_time, Reason.UNPARSABLE_TIME, time)
+        reject(times >= self._end_ms, Reason.FUTURE_TIME, time)
+        positive, unknown = parse_flag(columns[label], schema.label)
+        reject(unknown, Reason.UNKNOWN_LABEL, label)
+        behaves = positive
+        if schema.behaviour is not None:
+            behaves, unknown = parse_flag(columns[schema.behaviour.name], schema.behaviour)
+            reject(unknown, Reason.UNKNOWN_BEHAVIOUR, schema.behaviour.name)
+        features = {}
+        for feature in event_features(schema):
+            parsed = parse(columns[feature.name], feature)
+            reject(parsed.bad, Reason.BAD_VALUE, feature.name)
+            features[feature.name] = parsed.values
+        reject(~contains(catalog, keys), Reason.ITEM_NOT_IN_CATALOG, item)
+        flags = (positive * LABEL_BIT + behaves * BEHAVIOUR_BIT).astype(np.uint8)
+        file = np.full(len(keys), span.file_index, np.int32)
+        return users, Events(keys, times, file, chunk.rows, flags, features), book
+
+    def _blocks(self, users: Ids, events: Events, codes: npt.NDArray[np.int64]) -> Iterator[tuple[bytes, Block]]:
+        if not len(codes):
+            return
+        order = np.argsort(codes, kind="stable")
+        by_user = codes[order]
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(by_user)) + 1, [len(by_user)]])
+        names = (users.names[code] for code in by_user[starts[:-1]].tolist())
+        yield from zip(names, self._codec.cut(events.take(order), starts), strict=True)
+
+
+def contains(sorted_keys: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which `keys` int64 [n] are among `sorted_keys` int64 [m]: bool [n]."""
+    if not len(sorted_keys):
+        return np.zeros(len(keys), bool)
+    at = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
+    found: npt.NDArray[np.bool_] = sorted_keys[at] == keys
+    return found

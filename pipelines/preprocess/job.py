@@ -1,0 +1,269 @@
+"""The preprocessing job: raw tables in, training examples, catalog and dead letters out."""
+
+import contextlib
+import dataclasses
+import json
+import re
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow.parquet as pq
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.tfrecordio import ReadAllFromTFRecord, WriteToTFRecord
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from model.errors import UserError
+from model.schema import DatasetSchema, Table
+from pipelines.beam_options import in_process_by_default
+from pipelines.dead_letters import DeadLetter, Reason, SummariseDeadLetters, WriteDeadLetters
+from pipelines.preprocess.catalog import KEYS, BuildCatalog, ParseItems, add_lookups, merge_keys
+from pipelines.preprocess.events import COUNTS, LETTERS, ParseEvents
+from pipelines.preprocess.report import (
+    Letters,
+    PreprocessReport,
+    build_report,
+    check_dead_letter_share,
+    check_not_empty,
+    require_equal,
+)
+from pipelines.preprocess.split_config import SPLITS, SplitConfig
+from pipelines.preprocess.users import LOOKUPS, BuildExamples, ParseUsers
+from pipelines.readers import RawDataError, RawTable, open_table
+
+_CATALOG_SHARD_BYTES = 32 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputPaths:
+    """Where the job writes.
+
+    Attributes:
+        examples: Folder of `Split-train`, `Split-eval` and `Split-test`.
+        catalog: Folder of `Split-catalog`.
+        dead_letters: Folder of the dead letters' Parquet files.
+        report: The report, a JSON file. Written last: where it is, the rest is complete.
+    """
+
+    examples: str
+    catalog: str
+    dead_letters: str
+    report: str
+
+    @classmethod
+    def under(cls, folder: Path | str) -> "OutputPaths":
+        """`examples/`, `catalog/`, `dead_letters/` and `report.json` in one folder."""
+        names = ("examples", "catalog", "dead_letters", "report.json")
+        return cls(*(FileSystems.join(str(folder), name) for name in names))
+
+
+def preprocess(
+    data: Path | str, schema: DatasetSchema, split: SplitConfig, out: OutputPaths, options: PipelineOptions
+) -> PreprocessReport:
+    """Makes one training example per user and split, the catalog and the dead letters from raw tables.
+
+    Everything is written beside its place first and moved when all counts agree; the report comes last.
+
+    Args:
+        data: Folder of the raw tables, on any Beam filesystem.
+        schema: The declared columns.
+        split: The time ranges.
+        out: Where the results go.
+        options: Beam's options; an absent or direct runner runs in this process.
+
+    Raises:
+        UserError: Files or columns are missing, a table is empty, too many rows are unusable, nothing lies in the
+            split, or `out` holds a finished run.
+        CountMismatchError: The counts do not reconcile, or a sink did not write what it was given.
+    """
+    begin = time.monotonic()
+    if FileSystems.exists(out.report):
+        raise UserError(f"{out.report} exists: a finished run; choose another output folder or remove it")
+    names: tuple[Table, ...] = ("events", "items") if schema.user_key is None else ("events", "items", "users")
+    tables = {name: open_table(str(data), name, schema) for name in names}
+    with _work_folder(out) as work:
+        with _user_errors(), beam.Pipeline(options=in_process_by_default(options)) as pipeline:
+            _build(pipeline, tables, schema, split, work)
+        counts, letters = _read_counts(work)
+        _check_written(work, tables, counts, letters)
+        empty = tuple(path for table in tables.values() for path in table.empty_files)
+        report = build_report(counts, letters, empty, split, time.monotonic() - begin)
+        _publish(_folder(work, "dead_letters"), out.dead_letters)
+        check_not_empty(report, {name: table.files for name, table in tables.items()})
+        check_dead_letter_share(report, out.dead_letters)
+        for name in SPLITS:
+            _publish(_folder(work, name), FileSystems.join(out.examples, f"Split-{name}"))
+        _publish(_folder(work, "catalog"), FileSystems.join(out.catalog, "Split-catalog"))
+        _write_text(FileSystems.join(work, "report.json"), report.to_json())
+        FileSystems.rename([FileSystems.join(work, "report.json")], [out.report])
+    return report
+
+
+def _build(
+    pipeline: beam.Pipeline, tables: dict[Table, RawTable], schema: DatasetSchema, split: SplitConfig, work: str
+) -> None:
+    shards = 1 + tables["items"].bytes // _CATALOG_SHARD_BYTES
+    items = _spans(pipeline, tables["items"]) | "ParseItems" >> beam.ParDo(ParseItems(schema, shards)).with_outputs(
+        KEYS, LETTERS, COUNTS, main="rows"
+    )
+    keys = items[KEYS] | "CatalogKeys" >> beam.CombineGlobally(merge_keys)
+    events = _spans(pipeline, tables["events"]) | "ParseEvents" >> beam.ParDo(
+        ParseEvents(schema, split.end_ms), beam.pvalue.AsSingleton(keys)
+    ).with_outputs(LETTERS, COUNTS, main="blocks")
+    sides = [items, events]
+    if "users" in tables:
+        users = _spans(pipeline, tables["users"]) | "ParseUsers" >> beam.ParDo(ParseUsers(schema)).with_outputs(
+            LETTERS, COUNTS, main="rows"
+        )
+        sides.append(users)
+        user_rows = users["rows"]
+        user_files = tables["users"].files
+    else:
+        user_rows = pipeline | "NoUsers" >> beam.Create([])
+        user_files = ()
+    build = BuildExamples(schema, split, tables["events"].files, user_files, shards)
+    examples = (
+        {"events": events["blocks"], "users": user_rows}
+        | "ByUser" >> beam.CoGroupByKey()
+        | "BuildExamples" >> beam.ParDo(build).with_outputs(*SPLITS, LOOKUPS, LETTERS, COUNTS)
+    )
+    lookups = examples[LOOKUPS] | "SumLookups" >> beam.CombinePerKey(add_lookups)
+    catalog = (
+        {"items": items["rows"], "lookups": lookups}
+        | "ByShard" >> beam.CoGroupByKey()
+        | "BuildCatalog"
+        >> beam.ParDo(BuildCatalog(schema, tables["items"].files)).with_outputs(LETTERS, COUNTS, main="examples")
+    )
+    sides += [examples, catalog]
+    written = [_write(examples[name], name, FileSystems.join(_folder(work, name), "data_tfrecord")) for name in SPLITS]
+    written.append(_write(catalog["examples"], "catalog", FileSystems.join(_folder(work, "catalog"), "data_tfrecord")))
+    letters = [side[LETTERS] for side in sides] | "AllLetters" >> beam.Flatten()
+    _ = letters | "WriteDeadLetters" >> WriteDeadLetters(_folder(work, "dead_letters"))
+    first = (
+        letters
+        | "SummariseDeadLetters" >> SummariseDeadLetters()
+        | "LetterLines" >> beam.Map(lambda kv: json.dumps([*kv[0], kv[1][0], dataclasses.asdict(kv[1][1])]))
+    )
+    counts = (
+        [*(side[COUNTS] for side in sides), *written]
+        | "AllCounts" >> beam.Flatten()
+        | "SumCounts" >> beam.CombinePerKey(sum)
+        | "CountLines" >> beam.Map(json.dumps)
+    )
+    _write_lines(counts, "Counts", FileSystems.join(work, "counts"))
+    _write_lines(first, "Letters", FileSystems.join(work, "letters"))
+
+
+def _spans(pipeline: beam.Pipeline, table: RawTable) -> beam.PCollection:
+    return (
+        pipeline
+        | f"Spans[{table.name}]" >> beam.Create(list(table.spans))
+        | f"Spread[{table.name}]" >> beam.Reshuffle()
+    )
+
+
+def _write(examples: beam.PCollection, name: str, prefix: str) -> beam.PCollection:
+    """Writes examples, reads the files again and counts their records: ("written_<name>", n)."""
+    return (
+        examples
+        | f"Write[{name}]" >> WriteToTFRecord(prefix, file_name_suffix=".gz")
+        | f"ReadBack[{name}]" >> ReadAllFromTFRecord()
+        | f"CountWritten[{name}]" >> beam.combiners.Count.Globally()
+        | f"NameWritten[{name}]" >> beam.Map(lambda n: (f"written_{name}", n))
+    )
+
+
+def _write_lines(lines: beam.PCollection, name: str, prefix: str) -> None:
+    _ = lines | f"Write{name}" >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl", num_shards=1)
+
+
+def _read_counts(work: str) -> tuple[dict[str, int], Letters]:
+    counts = {name: int(n) for name, n in _read_lines(FileSystems.join(work, "counts"))}
+    letters: Letters = {}
+    for table, reason, count, first in _read_lines(FileSystems.join(work, "letters")):
+        letters[table, reason] = (count, DeadLetter(**first | {"reason": Reason(reason)}))
+    return counts, letters
+
+
+def _read_lines(prefix: str) -> Iterable[list[Any]]:
+    for path in _files(prefix + "*"):
+        with FileSystems.open(path) as file:
+            yield from (json.loads(line) for line in file.read().decode().splitlines())
+
+
+def _check_written(work: str, tables: dict[Table, RawTable], counts: dict[str, int], letters: Letters) -> None:
+    """Compares what lies in the files with what the job counted."""
+    if "written_catalog" not in counts:
+        require_equal("count files written by the runner", 0, "expected", 1)
+    for name in SPLITS:
+        given = counts.get(f"examples_{name}", 0)
+        require_equal(f"examples made for {name}", given, "records in its files", counts[f"written_{name}"])
+        require_equal(f"files of {name} missing", int(not _files(_folder(work, name) + "/*.gz")), "expected", 0)
+    made = counts.get("catalog_items", 0)
+    require_equal("catalog examples made", made, "records in its files", counts["written_catalog"])
+    require_equal("files of catalog missing", int(not _files(_folder(work, "catalog") + "/*.gz")), "expected", 0)
+    rows = 0
+    for path in _files(_folder(work, "dead_letters") + "/*.parquet"):
+        with FileSystems.open(path) as file:
+            rows += pq.ParquetFile(file).metadata.num_rows
+    require_equal("dead letters", sum(n for n, _ in letters.values()), "rows in their files", rows)
+    for name, table in tables.items():
+        if not any(path.endswith(".csv") for path in table.files):
+            read = counts.get(f"read_{name}", 0)
+            require_equal(f"rows read of {name}", read, "rows after the Parquet footers", table.parquet_rows)
+
+
+def _folder(work: str, name: str) -> str:
+    return FileSystems.join(work, name)
+
+
+def _files(pattern: str) -> list[str]:
+    return [meta.path for meta in FileSystems.match([pattern])[0].metadata_list]
+
+
+@contextlib.contextmanager
+def _user_errors() -> Iterator[None]:
+    """Turns what Beam makes of a worker's RawDataError back into one: it adds words, or gives a traceback's text."""
+    try:
+        yield
+    except (RawDataError, RuntimeError) as error:
+        found = re.search(r"(?:RawDataError: |^)(.*?) \[while running", str(error))
+        if found and (isinstance(error, RawDataError) or "RawDataError: " in found.group(0)):
+            raise RawDataError(found.group(1)) from error
+        raise
+
+
+@contextlib.contextmanager
+def _work_folder(out: OutputPaths) -> Iterator[str]:
+    work = f"{out.examples.rstrip('/')}.tmp-{uuid.uuid4().hex[:12]}"
+    _make_folder(work)
+    try:
+        for name in (*SPLITS, "catalog", "dead_letters"):
+            _make_folder(_folder(work, name))
+        yield work
+    finally:
+        FileSystems.delete([work])
+
+
+def _make_folder(path: str) -> None:
+    # Object stores have no folders; there a path counts as existing or creating it does nothing.
+    if not FileSystems.exists(path):
+        FileSystems.mkdirs(path)
+
+
+def _publish(source: str, target: str) -> None:
+    """Moves the files of a folder to another one, after removing what an interrupted run left there."""
+    stale = _files(FileSystems.join(target, "*"))
+    if stale:
+        FileSystems.delete(stale)
+    _make_folder(target)
+    files = _files(FileSystems.join(source, "*"))
+    FileSystems.rename(files, [FileSystems.join(target, FileSystems.split(path)[1]) for path in files])
+
+
+def _write_text(path: str, text: str) -> None:
+    with FileSystems.create(path, "text/plain") as file:
+        file.write(text.encode())
