@@ -1,0 +1,1 @@
+"""Commands of the command-line program that serve and query a model."""

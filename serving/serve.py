@@ -1,0 +1,110 @@
+"""Starts the real TF Serving where it is installed, else the embedded server."""
+
+import logging
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+from model.errors import UserError
+from serving.publisher import latest_version
+
+_REAL = "tensorflow_model_server"
+
+
+class ServeError(UserError):
+    """A model that cannot be served."""
+
+
+def serve(
+    model_dir: Path, model_name: str, port: int, rest_port: int, host: str, poll_seconds: float, embedded: bool
+) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    A version that fails to load is not tried again (versions appear whole, so another attempt meets the same files);
+    the version before it keeps serving and the next one is loaded.
+
+    Args:
+        model_dir: Directory of the numbered versions; may still be empty.
+        model_name: Name by which clients ask for the model.
+        port: gRPC port, 0 = any free one.
+        rest_port: REST port, 0 = any free one.
+        host: Address the embedded server listens on; the real one has no such flag for REST.
+        poll_seconds: Time between two looks for new versions.
+        embedded: Use the embedded server in any case.
+
+    Raises:
+        ServeError: The directory is missing or the model does not load.
+        AddressInUseError: A port is taken.
+    """
+    if not model_dir.is_dir():
+        raise ServeError(f"{model_dir} is no directory; expected one that holds numbered versions (1/, 2/, ...)")
+    real = None if embedded else shutil.which(_REAL)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    if latest_version(model_dir) is None:
+        _say(f"{model_dir} holds no version yet; waiting for the first one")
+    if real is not None:
+        _serve_real(real, model_dir, model_name, port or _free_port(), rest_port or _free_port(), poll_seconds)
+    else:
+        _serve_embedded(model_dir, model_name, port, rest_port, host, poll_seconds)
+
+
+def _serve_real(program: str, model_dir: Path, model_name: str, port: int, rest_port: int, poll_seconds: float) -> None:
+    # On every address, as the real server always listens with REST.
+    _say(f"server: {program}")
+    _announce(model_name, "127.0.0.1", port, rest_port)
+    flags = {
+        "port": port,
+        "rest_api_port": rest_port,
+        "model_name": model_name,
+        "model_base_path": model_dir.resolve(),
+        "file_system_poll_wait_seconds": max(1, round(poll_seconds)),
+        "max_num_load_retries": 0,
+    }
+    os.execv(program, [program, *(f"--{name}={value}" for name, value in flags.items())])
+
+
+def _serve_embedded(
+    model_dir: Path, model_name: str, port: int, rest_port: int, host: str, poll_seconds: float
+) -> None:
+    from serving.server.model_server import ModelServer
+    from serving.server.options import ServerOptions, single_model
+    from serving.server.run import run_until_stopped
+    from serving.server.status import ServingError
+
+    options = ServerOptions(
+        models=(single_model(model_name, str(model_dir.resolve())),),
+        host=host,
+        grpc_port=port,
+        rest_port=rest_port,
+        poll_wait_s=poll_seconds,
+        max_load_retries=0,
+    )
+
+    def announce(server: ModelServer) -> None:
+        _say(f"server: embedded ({_REAL} is not on PATH)" if shutil.which(_REAL) is None else "server: embedded")
+        _announce(model_name, host, server.grpc_port, server.rest_port)
+
+    try:
+        run_until_stopped(options, announce)
+    except ServingError as error:
+        raise ServeError(f"{model_dir} cannot be served: {error}") from None
+    _say("stopped")
+
+
+def _announce(model_name: str, host: str, port: int | None, rest_port: int | None) -> None:
+    name = f"[{host}]" if ":" in host else host
+    _say(f"gRPC: {name}:{port}")
+    _say(f"REST: http://{name}:{rest_port}")
+    _say(f"try:  curl http://{name}:{rest_port}/v1/models/{model_name}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,234 @@
+"""Parses a request body exactly as TF Serving's JSON parser (RapidJSON with NaN and Inf) accepts it.
+
+Python's own parser does the work; what the two may see differently goes to the slow parser here, which follows
+RapidJSON character by character and so also knows its error texts and offsets.
+"""
+
+import json
+import re
+from typing import Any, NoReturn
+
+from serving.server.status import ServingError, invalid
+
+# Surrogate escapes, and exponents that could exceed a double. Each begins with one literal byte: a search for either of
+# two would be ten times slower.
+_DIFFERS = (re.compile(rb"\\u[dD]"), re.compile(rb"e\+?\d{3}"), re.compile(rb"E\+?\d{3}"))
+# Digits that could exceed a double.
+_LONG = 300
+_LONG_NUMBER = re.compile(rb"\d{300}")
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)")
+_NON_FINITE = re.compile(r"-?(NaN|Infinity|Inf(?!i))")
+_SPACE = " \t\r\n"
+_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def parse_json(body: bytes) -> Any:
+    """Parses JSON; bytes that are not UTF-8 stay in strings as surrogate escapes.
+
+    Args:
+        body: The request body; a UTF-8 byte order mark is skipped.
+
+    Returns:
+        The value, as `json.loads` gives it.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT "JSON Parse error: <text> at offset: <n>".
+    """
+    if not body:
+        raise invalid("JSON Parse error: The document is empty")
+    text = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    try:
+        if not _may_differ(body):
+            try:
+                return json.loads(text)
+            except ValueError:
+                pass
+        return _SlowParser(text).parse()
+    except RecursionError:
+        raise invalid("JSON Parse error: the lists are nested too deeply") from None
+
+
+def _may_differ(body: bytes) -> bool:
+    if any(pattern.search(body) for pattern in _DIFFERS):
+        return True
+    # No number holds a comma; the split is much faster than the search and mostly settles it.
+    return max(map(len, body.split(b","))) >= _LONG and _LONG_NUMBER.search(body) is not None
+
+
+class _SlowParser:
+    """RapidJSON's grammar, errors and offsets.
+
+    Args:
+        text: The document.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+
+    def parse(self) -> Any:
+        self._skip_space()
+        if self._at == len(self._text):
+            self._fail("The document is empty.")
+        value = self._value()
+        self._skip_space()
+        if self._at < len(self._text):
+            self._fail("The document root must not be followed by other values.")
+        return value
+
+    def _value(self) -> Any:
+        character = self._peek()
+        if character == "{":
+            return self._object()
+        if character == "[":
+            return self._array()
+        if character == '"':
+            return self._string()
+        for word, value in (("null", None), ("true", True), ("false", False)):
+            if character == word[0]:
+                return self._word(word, value)
+        return self._number()
+
+    def _object(self) -> dict[str, Any]:
+        self._at += 1
+        self._skip_space()
+        out: dict[str, Any] = {}
+        if self._take("}"):
+            return out
+        while True:
+            if self._peek() != '"':
+                self._fail("Missing a name for object member.")
+            name = self._string()
+            self._skip_space()
+            if not self._take(":"):
+                self._fail("Missing a colon after a name of object member.")
+            self._skip_space()
+            # Of equal names RapidJSON finds the first.
+            out.setdefault(name, self._value())
+            self._skip_space()
+            if self._take("}"):
+                return out
+            if not self._take(","):
+                self._fail("Missing a comma or } after an object member.")
+            self._skip_space()
+
+    def _array(self) -> list[Any]:
+        self._at += 1
+        self._skip_space()
+        out: list[Any] = []
+        if self._take("]"):
+            return out
+        while True:
+            out.append(self._value())
+            self._skip_space()
+            if self._take("]"):
+                return out
+            if not self._take(","):
+                self._fail("Missing a comma or ] after an array element.")
+            self._skip_space()
+
+    def _word(self, word: str, value: Any) -> Any:
+        for character in word:
+            if not self._take(character):
+                self._fail("Invalid value.")
+        return value
+
+    def _number(self) -> int | float:
+        special = _NON_FINITE.match(self._text, self._at)
+        if special:
+            self._at = special.end()
+            return float(special[0].replace("Inf", "inf").replace("infinity", "inf"))
+        start = self._at
+        whole = _NUMBER.match(self._text, start)
+        if whole is None:
+            self._at += self._peek() == "-"
+            self._fail("Invalid value.")
+        self._at = whole.end()
+        exact = True
+        if self._take("."):
+            exact = False
+            self._digits("Miss fraction part in number.")
+        if self._peek() in ("e", "E"):
+            exact = False
+            self._at += 1
+            if self._peek() in ("+", "-"):
+                self._at += 1
+            self._digits("Miss exponent in number.")
+        token = self._text[start : self._at]
+        if float(token) in (float("inf"), float("-inf")):
+            self._at = start
+            self._fail("Number too big to be stored in double.")
+        return int(token) if exact and len(token) <= 20 else float(token)
+
+    def _digits(self, message: str) -> None:
+        start = self._at
+        while self._peek() in "0123456789" and self._peek():
+            self._at += 1
+        if self._at == start:
+            self._fail(message)
+
+    def _string(self) -> str:
+        self._at += 1
+        out: list[str] = []
+        while True:
+            character = self._peek()
+            if character == "" or character == "\0":
+                self._fail("Missing a closing quotation mark in string.")
+            if ord(character) < 0x20:
+                self._fail("Invalid encoding in string.")
+            if character == "\\":
+                out.append(self._escape())
+                continue
+            self._at += 1
+            if character == '"':
+                return "".join(out)
+            out.append(character)
+
+    def _escape(self) -> str:
+        start = self._at
+        kind = self._text[start + 1 : start + 2]
+        if kind in _ESCAPES:
+            self._at += 2
+            return _ESCAPES[kind]
+        if kind != "u":
+            self._fail("Invalid escape character in string.")
+        self._at += 2
+        unit = self._hex(start)
+        if 0xDC00 <= unit <= 0xDFFF:
+            self._at = start
+            self._fail("The surrogate pair in string is invalid.")
+        if 0xD800 <= unit <= 0xDBFF:
+            low = self._hex(start) if self._take("\\") and self._take("u") else 0
+            if not 0xDC00 <= low <= 0xDFFF:
+                self._at = start
+                self._fail("The surrogate pair in string is invalid.")
+            unit = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00)
+        return chr(unit)
+
+    def _hex(self, start: int) -> int:
+        digits = self._text[self._at : self._at + 4]
+        if re.fullmatch(r"[0-9a-fA-F]{4}", digits) is None:
+            self._at = start
+            self._fail("Incorrect hex digit after \\u escape in string.")
+        self._at += 4
+        return int(digits, 16)
+
+    def _peek(self) -> str:
+        return self._text[self._at : self._at + 1]
+
+    def _take(self, character: str) -> bool:
+        taken = self._peek() == character
+        self._at += taken
+        return taken
+
+    def _skip_space(self) -> None:
+        while self._peek() and self._peek() in _SPACE:
+            self._at += 1
+
+    def _fail(self, message: str) -> NoReturn:
+        offset = len(self._text[: self._at].encode("utf-8", "surrogateescape"))
+        raise _parse_error(message, offset)
+
+
+def _parse_error(message: str, offset: int) -> ServingError:
+    return invalid(f"JSON Parse error: {message} at offset: {offset}")

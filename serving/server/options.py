@@ -1,0 +1,50 @@
+"""What a server is told at its start."""
+
+import os
+from dataclasses import dataclass, field
+
+from tensorflow_serving.config import model_server_config_pb2
+
+_THREADS = 4 * (os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Options of the embedded server; defaults are TF Serving's unless said otherwise.
+
+    Attributes:
+        models: Name, base path and version policy of each model.
+        host: Address to listen on; loopback, where TF Serving listens on all.
+        grpc_port: Port of gRPC; 0 = any free one, None = no gRPC.
+        rest_port: Port of REST; 0 = any free one, None = no REST.
+        poll_wait_s: Time between two looks for new versions.
+        max_load_retries: Further attempts to load a version that failed.
+        load_retry_interval_s: Time between them.
+        enable_warmup: Replay a version's warm-up requests before it is available.
+        warmup_iterations: How often each of them.
+        grpc_threads: gRPC calls at once; more are refused with RESOURCE_EXHAUSTED.
+        rest_threads: REST calls at once; more wait.
+        rest_timeout_ms: The work of a REST request is given up after this time.
+        intra_op_threads: Threads within an operation; 0 = one per core.
+        inter_op_threads: Operations at once; 0 = one per core.
+    """
+
+    models: tuple[model_server_config_pb2.ModelConfig, ...]
+    host: str = "127.0.0.1"
+    grpc_port: int | None = 8500
+    rest_port: int | None = None
+    poll_wait_s: float = 1.0
+    max_load_retries: int = 5
+    load_retry_interval_s: float = 60.0
+    enable_warmup: bool = True
+    warmup_iterations: int = 1
+    grpc_threads: int = field(default=_THREADS)
+    rest_threads: int = field(default=_THREADS)
+    rest_timeout_ms: int = 30_000
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+
+
+def single_model(name: str, base_path: str) -> model_server_config_pb2.ModelConfig:
+    """The configuration of a model whose highest version is served."""
+    return model_server_config_pb2.ModelConfig(name=name, base_path=base_path, model_platform="tensorflow")

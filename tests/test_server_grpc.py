@@ -1,0 +1,227 @@
+"""The gRPC services: answers, codes and messages held against TF Serving's."""
+
+import serving  # noqa: F401  # isort: skip - sets the environment that TensorFlow reads
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from serving.publisher import publish
+from serving.server.model_server import AddressInUseError, ModelServer
+from serving.server.options import ServerOptions, single_model
+from serving.tensors import encode
+from tests.server_models import exporter
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+X = np.array([[1.0, 2.0]], np.float32)
+LENGTH = np.array([3], np.int64)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
+    model_dir = tmp_path_factory.mktemp("toy")
+    publish(model_dir, exporter(2.0))
+    options = ServerOptions((single_model("toy", str(model_dir)),), grpc_port=0, rest_port=None)
+    server = ModelServer(options)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def channel(server: ModelServer) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        yield channel
+
+
+@pytest.fixture(scope="module")
+def stub(channel: grpc.Channel) -> Any:
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+def request(signature: str = "", model: str = "toy", **inputs: Any) -> predict_pb2.PredictRequest:
+    out = predict_pb2.PredictRequest()
+    out.model_spec.name = model
+    out.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        out.inputs[name].CopyFrom(encode(np.asarray(value)))
+    return out
+
+
+def pair(**changed: Any) -> predict_pb2.PredictRequest:
+    return request(**{"x": X, "history/length": LENGTH, **changed})
+
+
+def fails(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as raised:
+        call()
+    error: Any = raised.value
+    return error.code(), error.details()
+
+
+def test_predict(stub: Any) -> None:
+    response = stub.Predict(pair())
+    assert response.model_spec.name == "toy"
+    assert response.model_spec.version.value == 1
+    assert response.model_spec.signature_name == "serving_default"
+    assert list(response.outputs["y"].float_val) == [2.0, 4.0]
+    assert not response.outputs["y"].tensor_content
+    assert [dim.size for dim in response.outputs["y"].tensor_shape.dim] == [1, 2]
+    assert list(response.outputs["twice"].int64_val) == [6]
+
+
+def test_typed_fields_are_read_too(stub: Any) -> None:
+    typed = pair()
+    typed.inputs["x"].CopyFrom(tf.make_tensor_proto(X))
+    typed.inputs["x"].tensor_content = b""
+    typed.inputs["x"].float_val.extend([1.0, 2.0])
+    assert list(stub.Predict(typed).outputs["y"].float_val) == [2.0, 4.0]
+
+
+def test_output_filter(stub: Any) -> None:
+    filtered = pair()
+    filtered.output_filter.append("twice")
+    assert list(stub.Predict(filtered).outputs) == ["twice"]
+    filtered.output_filter.append("twice")
+    assert fails(lambda: stub.Predict(filtered)) == (INVALID, "duplicate output tensor alias: twice")
+    filtered.output_filter[:] = ["z"]
+    code, message = fails(lambda: stub.Predict(filtered))
+    assert code == INVALID
+    assert message == ("output tensor alias not found in signature: z Outputs expected to be in the set {twice,y}.")
+
+
+def test_scalars_strings_and_empty(stub: Any) -> None:
+    outputs = stub.Predict(request("scalar", x=np.array([1, 2], np.float32))).outputs
+    assert list(outputs["sum"].float_val) == [3.0]
+    assert not outputs["sum"].tensor_shape.dim
+    outputs = stub.Predict(request("words", text=np.array(["ab", b"\xff"], dtype=object))).outputs
+    assert list(outputs["upper"].string_val) == [b"AB", b"\xff"]
+    outputs = stub.Predict(pair(**{"x": X[:0], "history/length": LENGTH[:0]})).outputs
+    assert [dim.size for dim in outputs["y"].tensor_shape.dim] == [0, 2]
+    assert not outputs["y"].float_val
+
+
+def test_missing_spec_and_unknown_servables(stub: Any) -> None:
+    assert fails(lambda: stub.Predict(predict_pb2.PredictRequest())) == (INVALID, "Missing ModelSpec")
+    assert fails(lambda: stub.Predict(request(model=""))) == (INVALID, "ModelSpec has no name specified.")
+    code, message = fails(lambda: stub.Predict(request(model="q")))
+    assert (code.name, message) == ("NOT_FOUND", "Servable not found for request: Latest(q)")
+    wrong = pair()
+    wrong.model_spec.version.value = 77
+    code, message = fails(lambda: stub.Predict(wrong))
+    assert (code.name, message) == ("NOT_FOUND", "Servable not found for request: Specific(toy, 77)")
+    wrong.model_spec.version_label = "stable"
+    assert fails(lambda: stub.Predict(wrong)) == (INVALID, "Unrecognized servable version label: stable")
+    code, message = fails(lambda: stub.Predict(request("zz")))
+    assert (code.name, message) == ("FAILED_PRECONDITION", 'Serving signature key "zz" not found.')
+
+
+def test_missing_and_extra_inputs(stub: Any) -> None:
+    assert fails(lambda: stub.Predict(request("single"))) == (
+        INVALID,
+        "input size does not match signature: 0!=1 len({}) != len({x}). Sent extra: {}. Missing but required: {x}.",
+    )
+    code, message = fails(lambda: stub.Predict(pair(z=X)))
+    assert code == INVALID
+    assert "3!=2" in message
+    assert "Sent extra: {z}" in message
+    code, message = fails(lambda: stub.Predict(request("single", z=X)))
+    assert code == INVALID
+    assert "x" in message
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        ({"x": X.astype(np.float64)}, 'to be float but double is provided (input "x")'),
+        ({"history/length": LENGTH.astype(np.int32)}, "to be int64 but int32 is provided"),
+        ({"x": np.array(["a"])}, "to be float but string is provided"),
+        ({"history/length": np.array([-1])}, "history/length must not be negative"),
+        ({"history/length": np.int64(1)}, "Invalid reduction dimension"),
+    ],
+)
+def test_wrong_values(stub: Any, inputs: dict[str, Any], text: str) -> None:
+    code, message = fails(lambda: stub.Predict(pair(**inputs)))
+    assert code == INVALID
+    assert text in message
+    assert stub.Predict(pair()).outputs["y"].float_val
+
+
+def test_broken_tensor(stub: Any) -> None:
+    broken = pair()
+    broken.inputs["x"].tensor_content = b"123"
+    code, message = fails(lambda: stub.Predict(broken))
+    assert code == INVALID
+    assert message.startswith("tensor parsing error: x")
+
+
+def test_bytes_that_are_no_message(channel: grpc.Channel, stub: Any) -> None:
+    raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict", None, None)
+    for body in (b"", b"\xff\xff\xff", np.random.default_rng(0).bytes(1000)):
+        with pytest.raises(grpc.RpcError):
+            raw(body, timeout=5)
+    assert stub.Predict(pair()).outputs["y"].float_val
+
+
+def test_long_messages_are_cut(stub: Any) -> None:
+    _, message = fails(lambda: stub.Predict(request("z" * 5000)))
+    assert len(message) == 1024 + len("...TRUNCATED")
+    assert message.endswith("...TRUNCATED")
+
+
+def test_deadline_stops_the_work(stub: Any) -> None:
+    code, _ = fails(lambda: stub.Predict(request("slow", seconds=np.float64(60)), timeout=0.3))
+    assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert stub.Predict(pair()).outputs["y"].float_val
+
+
+def test_metadata(stub: Any) -> None:
+    ask = get_model_metadata_pb2.GetModelMetadataRequest()
+    assert fails(lambda: stub.GetModelMetadata(ask)) == (INVALID, "Missing ModelSpec")
+    ask.model_spec.name = "toy"
+    assert "at least one metadata_field" in fails(lambda: stub.GetModelMetadata(ask))[1]
+    ask.metadata_field.append("other")
+    assert fails(lambda: stub.GetModelMetadata(ask))[0] == INVALID
+    ask.metadata_field[:] = ["signature_def"]
+    response = stub.GetModelMetadata(ask)
+    assert response.model_spec.version.value == 1
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert response.metadata["signature_def"].Unpack(signatures)
+    assert signatures.signature_def["serving_default"].inputs["x"].dtype == tf.float32.as_datatype_enum
+
+
+def test_status(channel: grpc.Channel) -> None:
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    ask = get_model_status_pb2.GetModelStatusRequest()
+    assert fails(lambda: stub.GetModelStatus(ask)) == (INVALID, "Missing ModelSpec")
+    ask.model_spec.name = "toy"
+    (one,) = stub.GetModelStatus(ask).model_version_status
+    assert (one.version, one.state, one.status.error_code) == (1, one.AVAILABLE, 0)
+    ask.model_spec.version.value = 5
+    assert fails(lambda: stub.GetModelStatus(ask))[1] == "Could not find version 5 of model toy"
+
+
+def test_what_is_not_built_is_unimplemented(stub: Any) -> None:
+    from tensorflow_serving.apis import classification_pb2
+
+    code, _ = fails(lambda: stub.Classify(classification_pb2.ClassificationRequest()))
+    assert code == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_port_in_use(server: ModelServer) -> None:
+    model = single_model("toy", "/nowhere")
+    with pytest.raises(AddressInUseError, match=rf"127.0.0.1:{server.grpc_port} for gRPC: Address already in use"):
+        ModelServer(ServerOptions((model,), grpc_port=server.grpc_port))
+    with pytest.raises(AddressInUseError, match=rf"127.0.0.1:{server.grpc_port} for REST: Address already in use"):
+        ModelServer(ServerOptions((model,), grpc_port=None, rest_port=server.grpc_port))
