@@ -1,0 +1,68 @@
+"""`TwinTrainer`: trains the ranker, warm or cold, and exports it as a servable."""
+
+import dataclasses
+import json
+
+from tfx import v1 as tfx
+from tfx.types.standard_artifacts import Examples, Model, ModelRun, TransformGraph
+
+from model.config import TwinConfig
+from model.schema import load_schema
+from model.train import train
+from model.warm_start import WarmStartError
+from pipelines.tfx.example_gen import CATALOG_SPLIT
+from pipelines.tfx.files import local_path, servable_path, split_files
+from pipelines.tfx.progress import emit
+from pipelines.transform import read_encoders
+
+REPORT = "training.json"
+
+
+@tfx.dsl.components.component
+def TwinTrainer(  # noqa: N802
+    examples: tfx.dsl.components.InputArtifact[Examples],
+    catalog: tfx.dsl.components.InputArtifact[Examples],
+    user_transform_graph: tfx.dsl.components.InputArtifact[TransformGraph],
+    catalog_transform_graph: tfx.dsl.components.InputArtifact[TransformGraph],
+    schema_folder: tfx.dsl.components.Parameter[str],
+    config: tfx.dsl.components.Parameter[str],
+    code_fingerprint: tfx.dsl.components.Parameter[str],
+    model: tfx.dsl.components.OutputArtifact[Model],
+    model_run: tfx.dsl.components.OutputArtifact[ModelRun],
+    base_model: tfx.dsl.components.InputArtifact[Model] = None,
+) -> None:
+    """Trains on the `train` split.
+
+    A component of its own, as TFX's Trainer takes one transform graph and one set of Examples; here the catalog has its
+    own of both.
+
+    Args:
+        examples: Per-user Examples.
+        catalog: Catalog Examples.
+        user_transform_graph, catalog_transform_graph: Vocabularies and buckets.
+        schema_folder: Columns of the data set.
+        config: A `TwinConfig` as YAML.
+        code_fingerprint: Nothing but a part of the cache key.
+        model: The trained model as a SavedModel, its item table made from the last weights.
+        model_run: `training.json`, what the training did.
+        base_model: A servable to start from; without one, training starts from random weights.
+    """
+    schema = load_schema(schema_folder)
+    out = servable_path(model)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    encoders = read_encoders(local_path(user_transform_graph.uri), local_path(catalog_transform_graph.uri), schema)
+    try:
+        report = train(
+            schema,
+            TwinConfig.from_yaml(config),
+            encoders,
+            split_files(examples, "train"),
+            split_files(catalog, CATALOG_SPLIT),
+            out,
+            servable_path(base_model) if base_model else None,
+            lambda done, total, text: emit("TwinTrainer", "progress", done=done, total=total, message=text),
+        )
+    except WarmStartError as error:
+        raise WarmStartError(f"{error}; a new run directory starts without one") from error
+    content = {**dataclasses.asdict(report), "base_model": base_model.uri if base_model else None}
+    (local_path(model_run.uri) / REPORT).write_text(json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,11 @@
+import pytest
+
+from pipelines.scoring import length_slice
+
+
+@pytest.mark.parametrize(
+    ("length", "slice_name"),
+    [(0, b"0-99"), (99, b"0-99"), (100, b"100-999"), (9_999, b"1000-9999"), (10_000, b"10000+"), (10**6, b"10000+")],
+)
+def test_length_slices_are_half_open(length: int, slice_name: bytes) -> None:
+    assert length_slice(length) == slice_name
