@@ -14,6 +14,7 @@ Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 TableDtype = Literal["float32", "bfloat16", "int8"]
+Pooling = Literal["sum", "mean"]
 
 
 class ConfigError(UserError):
@@ -34,6 +35,8 @@ class TwinConfig:
         feature_width: Embedding width of all other features.
         mlp: Widths of the hidden layers.
         multi_hot_width: Most values of a multi-hot feature that the item table keeps.
+        multi_hot_pooling: How a multi-hot feature's embeddings become one: their `sum` (Eq. 3), or their `mean`, for lists
+            whose lengths differ without meaning.
         table_dtype: Type of the stored projections.
         table_rows: Row budget of the item table; 0 = one row for every catalog item. The most frequent items stay.
         table_refresh_steps: Training steps between two recomputations of the table; 1 = always fresh.
@@ -63,6 +66,7 @@ class TwinConfig:
     feature_width: Positive = 8
     mlp: tuple[Positive, ...] = (256, 128, 64)
     multi_hot_width: Positive = 32
+    multi_hot_pooling: Pooling = "sum"
     table_dtype: TableDtype = "float32"
     table_rows: NonNegative = 0
     table_refresh_steps: Positive = 10

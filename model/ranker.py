@@ -40,17 +40,17 @@ class TwinRanker(tfrs.models.Model):
         self.item_table = ItemTable(widths, config.heads, config.head_dim, config.table_dtype)
         self.request_encoder = RequestEncoder(schema, encoders, self.item_table)
 
-        def rows_and_width(role: str, name: str) -> tuple[int, int, bool]:
-            return encoders.size(f"{role}/{name}"), config.feature_width, False
+        def rows_and_width(role: str, name: str) -> tuple[int, int, None]:
+            return encoders.size(f"{role}/{name}"), config.feature_width, None
 
         self.inherent = FeatureEmbeddings(
             {
-                ITEM_ID: (known_items + 1, config.id_width, False),
+                ITEM_ID: (known_items + 1, config.id_width, None),
                 **{
                     f.name: (
                         encoders.size(feature_key(f)),
                         config.id_width if f.wide else config.feature_width,
-                        f.multi_hot,
+                        config.multi_hot_pooling if f.multi_hot else None,
                     )
                     for f in schema.inherent
                 },

@@ -26,6 +26,21 @@ def user_auc(labels: Floats, predictions: Floats) -> float | None:
     return float((below + not_above).mean() / (2 * negative.size))
 
 
+def within_item_auc(items: npt.NDArray[np.integer[Any]], labels: Floats, predictions: Floats) -> float | None:
+    """Mean AUC over the items that have both classes: what ranks the users of one item; None where no item has.
+
+    Args:
+        items: Item of each target, [n].
+        labels: 0 or 1, [n].
+        predictions: Scores, [n].
+    """
+    order = np.argsort(items, kind="stable")
+    borders = np.flatnonzero(np.diff(items[order])) + 1
+    groups = zip(np.split(labels[order], borders), np.split(predictions[order], borders), strict=True)
+    aucs = [auc for group in groups if (auc := user_auc(*group)) is not None]
+    return float(np.mean(aucs)) if aucs else None
+
+
 def log_losses(labels: Floats, predictions: Floats) -> npt.NDArray[np.float64]:
     """Cross entropy of each target, predictions clipped to [1e-7, 1 - 1e-7], [n]."""
     clipped = np.clip(predictions.astype(np.float64), _SMALLEST, 1 - _SMALLEST)

@@ -14,7 +14,7 @@ from tests.toy import tensors, toy_ranker, toy_request
 
 def one_head() -> tuple[ExactSearchUnit, History]:
     """One head of width 1, one feature of width 1: K_h is 1 for item 10, 3 for item 20; no cross features."""
-    inherent = FeatureEmbeddings({"item_id": (3, 1, False)})
+    inherent = FeatureEmbeddings({"item_id": (3, 1, None)})
     inherent.embeddings["item_id"].table.assign([[0.0], [1.0], [3.0]])
     table = ItemTable({"item_id": None}, 1, 1, "float32")
     table.assign(np.array([10, 20]), {"item_id": np.array([1, 2], np.int32)})

@@ -11,7 +11,7 @@ from model.relevance import Relevance
 
 def small() -> Relevance:
     """Two heads of width 1, H = 2, one cross feature with three buckets and width 2."""
-    cross = FeatureEmbeddings({"play": (3, 2, False)})
+    cross = FeatureEmbeddings({"play": (3, 2, None)})
     cross.embeddings["play"].table.assign([[9.0, 9.0], [1.0, 2.0], [0.0, -1.0]])
     relevance = Relevance(2, 1, 2, cross)
     relevance.inherent_kernel.assign([[1.0, 0.0], [0.0, 2.0]])  # head 1 sees feature 1, head 2 twice feature 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from pipelines.score_metrics import log_losses, score_metrics, user_auc
+from pipelines.score_metrics import log_losses, score_metrics, user_auc, within_item_auc
 
 
 def test_auc_by_hand_with_a_tie() -> None:
@@ -22,6 +22,14 @@ def test_auc_equals_sklearn() -> None:
     rng = np.random.default_rng(1)
     labels, scores = rng.integers(0, 2, 500) / 1, rng.integers(0, 20, 500) / 20
     assert user_auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_auc_within_items_by_hand() -> None:
+    items = np.array([7, 5, 7, 5, 9, 7])
+    labels = np.array([1.0, 1.0, 0.0, 0.0, 1.0, 0.0])
+    # Item 7: 0.5 beats 0.4, not 0.6: one half. Item 5: right. Item 9 has one class.
+    assert within_item_auc(items, labels, np.array([0.5, 0.9, 0.6, 0.1, 0.0, 0.4])) == 0.75
+    assert within_item_auc(items[4:5], labels[4:5], np.array([0.5])) is None
 
 
 def test_log_loss_equals_sklearn_and_stays_finite() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from nltk.stem import SnowballStemmer
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from model.schema import load_schema
 from pipelines.dataset_folder import ShardWriter, TimeSplit, new_dataset_folder, write_dataset_json
@@ -17,6 +19,8 @@ TEST_SESSION = 66
 TRAIN_FROM_SESSION = 46
 _STANCES = ("no", "abstain", "yes")
 _WORD = re.compile(r"[a-z0-9]+")
+_SAYS_NOTHING = ENGLISH_STOP_WORDS | {"resolution", "resolutions", "adopted", "general", "assembly", "un"}
+_STEMMER = SnowballStemmer("english")
 
 
 def import_un_votes(
@@ -85,8 +89,7 @@ def _events(votes: pa.Table, file: Path) -> pa.Table:
 def _items(roll_calls: pa.Table) -> pa.Table:
     titles = [title or "" for title in roll_calls["short"].to_pylist()]
     issues = [[] if issue in (None, "none") else issue.split("|") for issue in roll_calls["issue"].to_pylist()]
-    # A word twice in a title says no more than once.
-    words = [list(dict.fromkeys(_WORD.findall(title.lower()))) for title in titles]
+    words = [title_words(title) for title in titles]
     return pa.table(
         {
             "rcid": roll_calls["rcid"],
@@ -96,6 +99,16 @@ def _items(roll_calls: pa.Table) -> pa.Table:
             "title": titles,
         }
     )
+
+
+def title_words(title: str) -> list[str]:
+    """Stems of a title's words, each once, without the words that any title may have.
+
+    Some sessions' titles are catalog headings (`PALESTINE QUESTION`), others whole sentences ending in `resolution /
+    adopted by the General Assembly`; what they share is left.
+    """
+    words = (word for word in _WORD.findall(title.lower()) if word not in _SAYS_NOTHING)
+    return list(dict.fromkeys(_STEMMER.stem(word) for word in words))
 
 
 def _split(roll_calls: pa.Table, events: pa.Table, train_from_session: int, file: Path) -> TimeSplit:

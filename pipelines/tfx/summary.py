@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from pipelines.score_metrics import score_metrics
+from pipelines.score_metrics import score_metrics, within_item_auc
 from pipelines.scoring import read_scores
 from pipelines.tfx.evaluation import BASELINE, CANDIDATE
 from pipelines.tfx.plan import Plan, read_dataset_json
@@ -76,6 +77,8 @@ def _metrics(outputs: Outputs, plan: Plan) -> dict[str, Any]:
         files = sorted((outputs["TargetScorer"]["scores"].uri / f"Split-{split}").glob("*.gz"))
         scores = read_scores(files, PREDICTION)
         metrics[split] = score_metrics(list(zip(scores["label"], scores[PREDICTION], strict=True)))
+        flat = (np.concatenate(scores[name]) for name in ("item_id", "label", PREDICTION))
+        metrics[split]["auc_within_item"] = within_item_auc(*flat)
     oracle = read_dataset_json(Path(plan.data) / "dataset.json").get("oracle")
     return metrics | ({"oracle": oracle} if oracle else {})
 
