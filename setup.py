@@ -18,10 +18,12 @@ PIPELINES = [
     "pydantic>=2.6,<3",
     "pyyaml>=6",
     "psutil>=5.9",
+    "scikit-learn>=1.4",
+    "nltk>=3.8",
     "dill",  # tfx-bsl imports it; Beam has it only as an extra
     "pip",  # TFX builds and installs a wheel of the user's modules
 ]
-DEV = [*SERVING, *PIPELINES, "pytest>=8", "hypothesis>=6", "scikit-learn>=1.4", "ruff>=0.6", "mypy>=1.11"]
+DEV = [*SERVING, *PIPELINES, "pytest>=8", "hypothesis>=6", "ruff>=0.6", "mypy>=1.11"]
 
 setup(
     name="twin-ctr",
@@ -34,7 +36,7 @@ setup(
     python_requires=">=3.11,<3.13",
     py_modules=["twin"],
     packages=find_packages(include=["model*", "pipelines*", "serving*", "schemas*"]),
-    package_data={"schemas": ["*/*.pbtxt"], "pipelines": ["*.yaml"]},
+    package_data={"schemas": ["*/*.pbtxt", "*/*.yaml"], "pipelines": ["*.yaml"]},
     install_requires=BASE,
     extras_require={"client": CLIENT, "serving": SERVING, "pipelines": PIPELINES, "dev": DEV},
     entry_points={"console_scripts": ["twin=twin:main"]},

@@ -35,8 +35,8 @@ class TwinConfig:
         feature_width: Embedding width of all other features.
         mlp: Widths of the hidden layers.
         multi_hot_width: Most values of a multi-hot feature that the item table keeps.
-        multi_hot_pooling: How a multi-hot feature's embeddings become one: their `sum` (Eq. 3), or their `mean`, for lists
-            whose lengths differ without meaning.
+        multi_hot_pooling: How a multi-hot feature's embeddings become one: their `sum` (Eq. 3), or their `mean`, for
+            lists whose lengths differ without meaning.
         table_dtype: Type of the stored projections.
         table_rows: Row budget of the item table; 0 = one row for every catalog item. The most frequent items stay.
         table_refresh_steps: Training steps between two recomputations of the table; 1 = always fresh.

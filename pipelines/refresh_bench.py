@@ -13,14 +13,10 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from model.config import TwinConfig
-from model.encoders import Boundaries, Encoders, Vocabulary, feature_key
 from model.export import export
-from model.ranker import TwinRanker
-from model.schema import Feature, load_schema
+from pipelines.bench_ranker import ITEMS_PER_AUTHOR, TOPICS, TOPICS_WIDTH, bench_encoders, bench_ranker, bench_schema
 from pipelines.project_items import STEP_ROWS, projector
 
-TOPICS_WIDTH = 4
-_TOPICS = 64
 _INPUT, _OUTPUT = 64 + 64 + 8 + 8, 128
 _STEPS = 40
 
@@ -41,19 +37,11 @@ class StepSpeed:
 
 
 def write_servable(out: Path, items: int, config: TwinConfig, seed: int) -> None:
-    """Exports a ranker with random weights for the schema `simulated`; half of `write_catalog`'s items have a row."""
-    schema = load_schema("simulated")
-    tf.keras.utils.set_random_seed(seed)
-    features = (*schema.inherent, *schema.cross, *schema.context, *schema.user)
-    encoders = Encoders({feature_key(f): _statistics(f, items, config.quantile_buckets) for f in features})
-    known = np.arange(0, items, 2) * 7 + 1
-    ranker = TwinRanker(schema, encoders, config, len(known), {"topics": TOPICS_WIDTH})
-    ones = np.ones(len(known), np.int32)
-    index: dict[str, np.ndarray] = dict.fromkeys(("author_id", "duration_seconds"), ones)
-    index |= {"item_id": np.cumsum(ones, dtype=np.int32), "topics": np.repeat(ones[:, np.newaxis], TOPICS_WIDTH, 1)}
-    ranker.item_table.assign(known, index)
+    """Exports a ranker with random weights that knows the first half of `write_catalog`'s items."""
+    known = items // 2
+    ranker = bench_ranker(known, config, seed)
     ranker.item_table.refresh(ranker.project_rows)
-    export(ranker, schema, encoders, known, 1.0, out)
+    export(ranker, bench_schema(), bench_encoders(known, config), np.arange(known), 1.0, out)
 
 
 def write_catalog(folder: Path, items: int, seed: int) -> None:
@@ -61,11 +49,11 @@ def write_catalog(folder: Path, items: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     count = rng.integers(1, TOPICS_WIDTH + 1, items)
     offsets = pa.array(np.concatenate([[0], np.cumsum(count)]), pa.int32())
-    topics = pa.array(rng.integers(0, _TOPICS, count.sum()))
+    topics = pa.array(rng.integers(0, TOPICS, count.sum()))
     table = pa.table(
         {
-            "item_id": rng.permutation(items) * 7 + 1,
-            "author_id": rng.integers(0, _authors(items), items),
+            "item_id": rng.permutation(items),
+            "author_id": rng.integers(0, items // ITEMS_PER_AUTHOR, items),
             "topics": pa.ListArray.from_arrays(offsets, topics),
             "duration_seconds": rng.gamma(2.0, 30.0, items).astype(np.float32),
         }
@@ -87,10 +75,10 @@ def _measure_step(servable: str, items: int, seed: int) -> StepSpeed:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     project = projector(servable)
     rng = np.random.default_rng(seed)
-    item_id = rng.integers(0, items, STEP_ROWS) * 7 + 1
+    item_id = rng.integers(0, items, STEP_ROWS)
     inputs: dict[str, np.ndarray] = {
-        "author_id": rng.integers(0, _authors(items), STEP_ROWS),
-        "topics": rng.integers(0, _TOPICS, (STEP_ROWS, TOPICS_WIDTH)),
+        "author_id": rng.integers(0, items // ITEMS_PER_AUTHOR, STEP_ROWS),
+        "topics": rng.integers(0, TOPICS, (STEP_ROWS, TOPICS_WIDTH)),
         "topics/length": rng.integers(1, TOPICS_WIDTH + 1, STEP_ROWS),
         "duration_seconds": rng.gamma(2.0, 30.0, STEP_ROWS).astype(np.float32),
     }
@@ -108,16 +96,3 @@ def _measure_step(servable: str, items: int, seed: int) -> StepSpeed:
         gemm_s.append(end - middle)
     step, gemm = STEP_ROWS / float(np.median(step_s)), STEP_ROWS / float(np.median(gemm_s))
     return StepSpeed(step, gemm, step / gemm)
-
-
-def _statistics(feature: Feature, items: int, buckets: int) -> Vocabulary | Boundaries:
-    if feature.numeric:
-        return Boundaries(tuple(float(2**i) for i in range(buckets - 1)))
-    count = {"author_id": _authors(items), "topics": _TOPICS}.get(feature.name, 8)
-    if feature.dtype == "string":
-        return Vocabulary("string", tuple(str(i) for i in range(count)))
-    return Vocabulary("int64", tuple(range(count)))
-
-
-def _authors(items: int) -> int:
-    return max(1, items // 20)

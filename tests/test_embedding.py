@@ -22,4 +22,4 @@ def test_absent_is_zero_whatever_its_row_holds() -> None:
 @pytest.mark.parametrize(("pooling", "pair", "twice"), [("sum", [4, -2], [2, 4]), ("mean", [2, -1], [1, 2])])
 def test_multi_hot(pooling: Pooling, pair: list[float], twice: list[float]) -> None:
     found = embedding(pooling)(tf.constant([[1, 2, 0], [1, 1, 0], [0, 0, 0]]))
-    np.testing.assert_array_equal(found, [pair, twice, [0, 0]])
+    np.testing.assert_array_equal(found, np.array([pair, twice, [0.0, 0.0]]))
