@@ -23,12 +23,12 @@ PIPELINES = [
     "dill",  # tfx-bsl imports it; Beam has it only as an extra
     "pip",  # TFX builds and installs a wheel of the user's modules
 ]
-DEV = [*SERVING, *PIPELINES, "pytest>=8", "hypothesis>=6", "ruff>=0.6", "mypy>=1.11"]
+DEV = [*SERVING, *PIPELINES, "kfp-pipeline-spec", "pytest>=8", "hypothesis>=6", "ruff>=0.6", "mypy>=1.11"]
 
 setup(
     name="twin-ctr",
     version="0.1.0",
-    description="TWIN and TWIN-V2: click-through rates from life-long user histories, on TensorFlow and TFX",
+    description="TWIN: click-through rates from life-long user histories, on TensorFlow and TFX",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -50,7 +50,7 @@ def read_catalog(
         files: TFRecord gzip files.
         schema: The data set's columns.
         encoders: Their vocabularies and buckets.
-        config: `min_item_frequency`, `multi_hot_width`.
+        config: `min_item_frequency`, `multi_hot_width`, `table_rows`.
         known_ids: Item ids in the order of their embedding indices 1, 2, ... of a model to go on from; new ids follow.
     """
     encode = {f.name: make_encoder(encoders.features[feature_key(f)], f.name) for f in schema.inherent}

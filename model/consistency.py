@@ -17,8 +17,8 @@ class Consistency:
     """How much of what the ESU would choose the CP-GSU finds.
 
     Attributes:
-        hit_at: {k: mean percentage of the ESU's real top K that are among the CP-GSU's first k}; for a depth of K =
-            100 and a fresh table the paper's ideal is 100.
+        hit_at: {k: mean percentage}: of the min(K, k) behaviours of the ESU's real top K that the CP-GSU's first k
+            could hold, how many they do. At k = K = 100 it is the paper's "hits of 100".
         targets: Number of targets measured: those with more visible behaviours than K.
         history: Their mean number of visible behaviours.
     """

@@ -32,8 +32,7 @@ class ExactSearchUnit(tf.keras.layers.Layer):
         output = Concat(head_1, ..., head_h) W^o   (Eq. 8)
 
     with K = [K_h K_c]. Since Softmax(alpha)^T (K W^v) = (Softmax(alpha)^T K) W^v, features are pooled first and
-    projected
-    after: N h rows meet W^v instead of N K. Projections are live, never the item table's (section 3.4.3).
+    projected after: N h rows meet W^v instead of N K. Projections are live, never the item table's (section 3.4.3).
 
     Args:
         relevance: Eq. 6; in TWIN the layer shared with the CP-GSU.

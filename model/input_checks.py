@@ -17,7 +17,7 @@ def check_ranks(inputs: Inputs, axes: Mapping[str, str]) -> dict[str, tf.Tensor]
     checked = {}
     for name, wanted in axes.items():
         rank = wanted.count(",") + 1
-        message = f"input {name!r}: expected rank {rank} {wanted}, received rank x"
+        message = f"input {name!r}: expected rank {rank} {wanted}"
         check = tf.debugging.assert_equal(tf.size(tf.shape(inputs[name])), rank, message=message)
         checked[name] = _after(inputs[name], [check])
         checked[name].set_shape([None] * rank)

@@ -13,6 +13,8 @@ from model.relevance import Relevance
 class ShortTerm(tf.keras.layers.Layer):
     """Interest of the latest days: attention as in the ESU, with parameters of its own, over the newest behaviours.
 
+    An item without a row counts too: what it was is unknown, but its cross features say how it was received.
+
     Args:
         config: `short_term_length` and widths.
         inherent, cross, table: As in TWIN, shared with it.

@@ -12,7 +12,7 @@ from model.schema import DatasetSchema
 from model.windows import cut_window, user_example_spec
 
 Spec = Mapping[str, tf.TensorSpec]
-_AXES = {"history/": "[B, L]", "candidate/": "[B, N]"}
+_REQUEST_AXES = {"history/length": "[B]", "history/": "[B, L]", "candidate/": "[B, N]"}
 
 
 def request_spec(schema: DatasetSchema) -> dict[str, tf.TensorSpec]:
@@ -122,17 +122,17 @@ def _named(function: Callable[[RawBatch], dict[str, tf.Tensor]], spec: Spec) -> 
 
 
 def _checked_request(inputs: RawBatch, schema: DatasetSchema) -> dict[str, tf.Tensor]:
-    checked = check_ranks(inputs, {name: _axes(name, spec) for name, spec in request_spec(schema).items()})
+    checked = check_ranks(inputs, {name: _axes(name) for name in request_spec(schema)})
     history = [name for name in checked if name.startswith("history/") and name != "history/length"]
     return check_shapes(checked, "history/item_id", history, {"history/length": "history/item_id"})
 
 
 def _checked_catalog(inputs: RawBatch, schema: DatasetSchema) -> dict[str, tf.Tensor]:
-    checked = check_ranks(inputs, {name: _axes(name, spec) for name, spec in catalog_spec(schema).items()})
+    checked = check_ranks(
+        inputs, {name: "[M, W]" if spec.shape.rank == 2 else "[M]" for name, spec in catalog_spec(schema).items()}
+    )
     return check_shapes(checked, ITEM_ID, [], {f"{f.name}/length": f.name for f in schema.inherent if f.multi_hot})
 
 
-def _axes(name: str, spec: tf.TensorSpec) -> str:
-    if spec.shape.rank == 1:
-        return "[B]"
-    return next((axes for prefix, axes in _AXES.items() if name.startswith(prefix)), "[B, W]")
+def _axes(name: str) -> str:
+    return next((axes for prefix, axes in _REQUEST_AXES.items() if name.startswith(prefix)), "[B]")

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -5,8 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.errors import UserError
-from pipelines.importers.un_baselines import un_baselines
-from pipelines.importers.un_votes import import_un_votes
+from pipelines.importers.un_votes import import_un_votes, title_words
 
 SOURCE = Path(__file__).resolve().parents[2] / "shared" / "data" / "un_votes"
 
@@ -34,7 +34,7 @@ def write_source(folder: Path) -> Path:
 
 def test_events_items_and_split(tmp_path: Path) -> None:
     report = import_un_votes(write_source(tmp_path / "source"), tmp_path / "out")
-    assert report.rows == {"events": 15, "items": 5}
+    assert report.rows == {"events": 15, "items": 5, "users": 3}
     events = pq.read_table(tmp_path / "out" / "events").to_pylist()
     day = 86_400_000
     assert events[0] == {
@@ -44,7 +44,8 @@ def test_events_items_and_split(tmp_path: Path) -> None:
     assert events[3]["timestamp"] == events[4]["timestamp"] == report.split.test_start_ms
     assert [e["agreed"] for e in events if e["country"] == "Fiji"] == [0, 0, 0, 1, 0]
     items = pq.read_table(tmp_path / "out" / "items").to_pylist()
-    assert items[1]["title_words"] == ["nuclear", "tests", "ban"]
+    assert items[1]["title_words"] == ["nuclear", "test", "ban"]
+    assert [item["day_of_year"] for item in items] == [365, 2, 305, 305, 305]
     assert [item["issues"] for item in items] == [["me", "hr"], ["nu"], [], ["me"], []]
     assert items[2]["title_words"] == [] and items[2]["session"] == 65
     assert report.split.train_start_ms == -day
@@ -52,9 +53,16 @@ def test_events_items_and_split(tmp_path: Path) -> None:
     assert report.split.end_ms == report.split.test_start_ms + 1
 
 
+def test_titles_of_all_styles_meet_in_the_same_stems() -> None:
+    assert title_words("PALESTINE QUESTION") == ["palestin", "question"]
+    sentence = "The question of Palestine : resolution / adopted by the General Assembly"
+    assert title_words(sentence) == ["question", "palestin"]
+    assert title_words("") == []
+
+
 def test_baselines_see_only_earlier_dates(tmp_path: Path) -> None:
     import_un_votes(write_source(tmp_path / "source"), tmp_path / "out")
-    result = un_baselines(tmp_path / "out")
+    result = json.loads((tmp_path / "out" / "dataset.json").read_text())["baselines"]
     # Shares of yes before 2011: Chad 2/3, Peru 1/3, Fiji 0, for both roll calls of that date.
     # Roll call 4 (no, yes, yes): Chad above both: 0 of 2 pairs. Roll call 5 (yes, no, no): 2 of 2 pairs.
     assert result["last_100_within_roll_call_auc"] == pytest.approx(0.5)
@@ -89,7 +97,7 @@ def test_train_from_session_out_of_range(tmp_path: Path) -> None:
 @pytest.mark.skipif(not SOURCE.is_dir(), reason=f"SKIPPED: no UN votes at {SOURCE}")
 def test_real_votes(tmp_path: Path) -> None:
     report = import_un_votes(SOURCE, tmp_path / "out")
-    assert report.rows == {"events": 870_109, "items": 6_203}
+    assert report.rows == {"events": 870_109, "items": 6_203, "users": 200}
     events = pq.read_table(tmp_path / "out" / "events").to_pandas()
     assert events["agreed"].mean() == pytest.approx(0.797, abs=5e-4)
     items = pq.read_table(tmp_path / "out" / "items").to_pandas().set_index("rcid")
@@ -101,12 +109,7 @@ def test_real_votes(tmp_path: Path) -> None:
     assert (in_eval == (session == 65)).all()
     assert ((events["timestamp"] >= split.train_start_ms) == (session >= 46)).all()
     assert (session >= 66).sum() == 147_435
-
-
-@pytest.mark.skipif(not SOURCE.is_dir(), reason=f"SKIPPED: no UN votes at {SOURCE}")
-def test_real_baselines(tmp_path: Path) -> None:
-    import_un_votes(SOURCE, tmp_path / "out")
-    result = un_baselines(tmp_path / "out")
+    result = json.loads((tmp_path / "out" / "dataset.json").read_text())["baselines"]
     assert result["test_votes"] == 147_435
     assert result["last_100_auc"] == pytest.approx(0.730, abs=0.002)
     assert result["last_100_within_roll_call_auc"] == pytest.approx(0.776, abs=0.002)

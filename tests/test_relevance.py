@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from model.embedding import FeatureEmbeddings
 from model.relevance import Relevance
+from tests.toy import tensors, toy_ranker, toy_request
 
 
 def small() -> Relevance:
@@ -53,3 +54,17 @@ def test_scores_are_divided_by_the_root_of_the_head_width() -> None:
         relevance.query(tf.ones([1, 1, 1])), relevance.project(tf.ones([1, 1, 1])), tf.zeros([])
     )
     assert float(alpha) == 4 / math.sqrt(4)
+
+
+def test_both_stages_weigh_cross_features_alike() -> None:
+    ranker = toy_ranker()
+    raw = toy_request(np.random.default_rng(0), users=2, candidates=3, length=9, unknown=0)
+    raw["history/length"][:] = 9
+    history = ranker.request_encoder.history(tensors(raw))
+    tables = ranker.twin.relevance.bias_tables()
+    searched = history.bias(tables)[:, :, 0]  # [B, h, L]
+    every = tf.broadcast_to(tf.range(9), [2, 1, 9])  # [B, 1, K = L]
+    index = history.cross_at(every)
+    exact = tf.add_n([tf.gather(table, index[feature]) for feature, table in tables.items()])[:, 0]  # [B, L, h]
+    np.testing.assert_allclose(tf.transpose(exact, [0, 2, 1]), searched, rtol=1e-5, atol=1e-6)
+    assert np.ptp(searched) > 0.1

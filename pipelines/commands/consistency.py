@@ -19,9 +19,10 @@ def consistency(
 ) -> None:
     """Print how much of what the exact stage would choose the fast search finds: hit@k.
 
-    For each target, the ESU's relevance over the whole history gives the real top 100; hit@k is the percentage of them
-    among the first k that the CP-GSU ranks. A table made from the very weights that search gives 100; a table that
-    training has left behind by some steps gives less, which is what refreshing it often is for.
+    For each target, the ESU's relevance over the whole history gives the real top 100; hit@k is how many of them are
+    among the first k that the CP-GSU ranks, as a percentage of the most that could be. A table made from the very
+    weights that search gives 100; a table that training has left behind by some steps gives less, which is what
+    refreshing it often is for.
 
     Example: `twin consistency --run-dir runs/demo --ages 10,100`
     """
@@ -35,7 +36,7 @@ def consistency(
     console = Console(stderr=as_json)
     with console.status("measuring"):
         report = run_consistency(run_dir or latest_run(), targets, [age for age in steps if age > 0])
-    table = Table("first k of the search", "of the real top 100, %", title="fresh table", title_justify="left")
+    table = Table("first k of the search", "hit@k, %", title="fresh table", title_justify="left")
     for depth, value in report.fresh.hit_at.items():
         table.add_row(str(depth), f"{value:.2f}")
     aged = Table("table age, steps", "hit@100, %", title="older tables", title_justify="left")

@@ -110,7 +110,7 @@ def _show(console: Console, report: dict[str, Any], run_dir: Path) -> None:
         "Latency p50 by gRPC": f"{report['grpc_p50_ms']:.1f} ms  ({what})",
         "Latency p50 by REST": f"{report['rest_p50_ms']:.1f} ms",
         "Time, peak memory of the pipeline": f"{report['seconds']:.0f} s in all, {report['peak_rss_gb']:.1f} GB",
-        "Data, model, logs": f"{run_dir / 'data'}, {report['servable']}, {run_dir / 'logs'}",
+        "Data, model, logs": f"{run_dir / 'data'}, {run_dir / 'servable'}, {run_dir / 'logs'}",
     }
     table = Table(title="What came out", title_justify="left", box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")

@@ -1,6 +1,5 @@
-"""Model-free baselines on the UN votes, to print beside a model's results."""
+"""Model-free baselines on the UN votes, for the summary to show beside a model's results."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ _NO_HISTORY = 0.5
 _FIRST_ROWS = 1_000
 
 
-def un_baselines(data: Path) -> dict[str, float]:
+def un_baselines(data: Path, test_start_ms: int) -> dict[str, float]:
     """Scores every test vote from the country's votes of strictly earlier dates, without any model.
 
     Two scores: the share of yes among the country's last 100 votes, and among the 20 of its past votes whose titles are
@@ -22,13 +21,13 @@ def un_baselines(data: Path) -> dict[str, float]:
     second one strong.
 
     Args:
-        data: A data set folder written by `import_un_votes`.
+        data: A folder with the tables that `import_un_votes` writes.
+        test_start_ms: Time of the first test vote.
 
     Returns:
         `test_votes`, and for `last_100` and `nearest_20_titles` the `<score>_auc` over all test votes and
         `<score>_within_roll_call_auc`, the mean over the roll calls that have both classes.
     """
-    split = json.loads((data / "dataset.json").read_text())["split"]
     events = pq.read_table(data / "events", columns=["country", "rcid", "timestamp", "agreed"]).to_pandas()
     items = pq.read_table(data / "items", columns=["rcid", "title"]).to_pandas()
     time_of = events.groupby("rcid")["timestamp"].first()
@@ -36,7 +35,7 @@ def un_baselines(data: Path) -> dict[str, float]:
     times = items["time"].to_numpy()
     votes = events.pivot(index="rcid", columns="country", values="agreed").reindex(items["rcid"]).to_numpy()  # [R, C]
     titles = TfidfVectorizer(sublinear_tf=True).fit_transform(items["title"])
-    first_test = int(np.searchsorted(times, split["test_start_ms"]))
+    first_test = int(np.searchsorted(times, test_start_ms))
     nearness = (titles[first_test:] @ titles.T).toarray()
     last = np.full((len(votes) - first_test, votes.shape[1]), np.nan)
     nearest = last.copy()

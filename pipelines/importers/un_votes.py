@@ -13,6 +13,7 @@ from model.schema import load_schema
 from pipelines.dataset_folder import ShardWriter, TimeSplit, new_dataset_folder, write_dataset_json
 from pipelines.importers.errors import DataImportError
 from pipelines.importers.report import ImportReport
+from pipelines.importers.un_baselines import un_baselines
 
 EVAL_SESSION = 65
 TEST_SESSION = 66
@@ -31,7 +32,7 @@ def import_un_votes(
     The label `agreed` is vote == yes. Every vote is a behaviour and its stance a cross feature. A vote's time is its
     date at 00:00 UTC (negative before 1970), so votes of one date never see each other. Train targets are the sessions
     `train_from_session` to 64, eval session 65, test 66 and later; all earlier votes are history. The `items` table
-    has the extra columns `session` and `title`.
+    has the extra columns `session` and `title`; `dataset.json` tells what model-free baselines reach on the test votes.
 
     Args:
         source: Folder with `votes.parquet` (country, rcid, vote, date) and `roll_calls.parquet` (rcid, session, date,
@@ -52,11 +53,13 @@ def import_un_votes(
     events = _events(votes, source / "votes.parquet")
     split = _split(roll_calls, events, train_from_session, source / "roll_calls.parquet")
     with new_dataset_folder(out, overwrite) as folder:
-        for name, table in (("events", events), ("items", _items(roll_calls))):
+        tables = {"events": events, "items": _items(roll_calls, source / "roll_calls.parquet"), "users": _users(events)}
+        for name, table in tables.items():
             with ShardWriter(folder / name) as writer:
                 writer.write(table)
-        rows = {"events": events.num_rows, "items": roll_calls.num_rows}
-        write_dataset_json(folder, schema, split, imported_from="un_votes", rows=rows)
+        rows = {name: table.num_rows for name, table in tables.items()}
+        baselines = un_baselines(folder, split.test_start_ms)
+        write_dataset_json(folder, schema, split, imported_from="un_votes", rows=rows, baselines=baselines)
     return ImportReport(out, rows, split)
 
 
@@ -86,7 +89,12 @@ def _events(votes: pa.Table, file: Path) -> pa.Table:
     )
 
 
-def _items(roll_calls: pa.Table) -> pa.Table:
+def _users(events: pa.Table) -> pa.Table:
+    country = pc.unique(events["country"])
+    return pa.table({"country": country, "member": country})
+
+
+def _items(roll_calls: pa.Table, file: Path) -> pa.Table:
     titles = [title or "" for title in roll_calls["short"].to_pylist()]
     issues = [[] if issue in (None, "none") else issue.split("|") for issue in roll_calls["issue"].to_pylist()]
     words = [title_words(title) for title in titles]
@@ -95,6 +103,8 @@ def _items(roll_calls: pa.Table) -> pa.Table:
             "rcid": roll_calls["rcid"],
             "title_words": pa.array(words, pa.list_(pa.string())),
             "issues": pa.array(issues, pa.list_(pa.string())),
+            # The agenda comes round every year: a date says something even where the title is missing.
+            "day_of_year": pc.day_of_year(_dates(roll_calls["date"], file)).cast(pa.float32()),
             "session": roll_calls["session"],
             "title": titles,
         }
@@ -123,7 +133,11 @@ def _split(roll_calls: pa.Table, events: pa.Table, train_from_session: int, file
 
 
 def _to_ms(dates: pa.ChunkedArray, file: Path) -> pa.ChunkedArray:
+    return _dates(dates, file).cast(pa.int64())
+
+
+def _dates(dates: pa.ChunkedArray, file: Path) -> pa.ChunkedArray:
     try:
-        return dates.cast(pa.string()).cast(pa.timestamp("ms")).cast(pa.int64())
+        return dates.cast(pa.string()).cast(pa.timestamp("ms"))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataImportError(f"{file}: column 'date': expected YYYY-MM-DD: {error}") from None

@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.floating[Any]]
 class Gauc(metric_types.Metric):
     """Group AUC: `sum_u n_u AUC_u / sum_u n_u` over the users u with both classes, n_u samples each, ties one half.
 
-    NaN where no user has both classes. Section 4.2 of the paper.
+    NaN where no user has both classes. Section 4.3 of the paper.
     """
 
     def __init__(self, name: str = "gauc") -> None:

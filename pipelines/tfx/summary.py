@@ -79,8 +79,8 @@ def _metrics(outputs: Outputs, plan: Plan) -> dict[str, Any]:
         metrics[split] = score_metrics(list(zip(scores["label"], scores[PREDICTION], strict=True)))
         flat = (np.concatenate(scores[name]) for name in ("item_id", "label", PREDICTION))
         metrics[split]["auc_within_item"] = within_item_auc(*flat)
-    oracle = read_dataset_json(Path(plan.data) / "dataset.json").get("oracle")
-    return metrics | ({"oracle": oracle} if oracle else {})
+    about = read_dataset_json(Path(plan.data) / "dataset.json")
+    return metrics | {name: about[name] for name in ("oracle", "baselines") if about.get(name)}
 
 
 def _tfma_metrics(evaluation: Path) -> dict[str, Any]:
