@@ -14,6 +14,10 @@ from model.schema import AGE, DatasetSchema
 from model.short_term import ShortTerm
 from model.twin import TWIN, Interest
 
+# AdaGrad's slots start near zero: gradients of a mean over a batch are small, and beside the usual 0.1 they would vanish
+# and leave plain, slow gradient descent.
+_ACCUMULATOR = 1e-6
+
 
 class TwinRanker(tfrs.models.Model):
     """Predicted CTR of every candidate: sigmoid(MLP([TWIN, short-term, item, user, context])) (Eq. 1).
@@ -139,7 +143,7 @@ class TwinRanker(tfrs.models.Model):
         keras = tf.keras.optimizers.legacy
         return tfrs.experimental.optimizers.CompositeOptimizer(
             [
-                (keras.Adagrad(self.config.embedding_learning_rate), self.embedding_variables),
+                (keras.Adagrad(self.config.embedding_learning_rate, _ACCUMULATOR), self.embedding_variables),
                 (keras.Adam(self.config.dense_learning_rate), self.dense_variables),
             ]
         )

@@ -66,4 +66,6 @@ def test_no_candidate_no_history_and_unknown_items_are_answered(client: Client) 
 
 
 def test_scores_over_the_wire_are_the_models(client: Client) -> None:
-    np.testing.assert_allclose(client.predict(RAW).outputs["pctr"], toy_ranker()(tensors(RAW)), atol=1e-5)
+    np.testing.assert_allclose(
+        np.asarray(client.predict(RAW).outputs["pctr"], np.float32), toy_ranker()(tensors(RAW)), atol=1e-5
+    )
