@@ -14,8 +14,8 @@ from model.schema import AGE, DatasetSchema
 from model.short_term import ShortTerm
 from model.twin import TWIN, Interest
 
-# AdaGrad's slots start near zero: gradients of a mean over a batch are small, and beside the usual 0.1 they would vanish
-# and leave plain, slow gradient descent.
+# AdaGrad's slots start near zero: gradients of a mean over a batch are small, and beside the usual 0.1 they would
+# vanish and leave plain, slow gradient descent.
 _ACCUMULATOR = 1e-6
 
 
