@@ -24,6 +24,7 @@ def export(
     known_ids: np.ndarray,
     coverage: float,
     out: Path,
+    trained_before_ms: int | None = None,
 ) -> None:
     """Writes the servable: SavedModel, and in `assets.extra` what later jobs need to know of it.
 
@@ -34,6 +35,7 @@ def export(
         known_ids: int64 [V], item ids in the order of their embedding rows, for a warm start.
         coverage: Share of training lookups that the table answers.
         out: Directory to create.
+        trained_before_ms: End of the range of the training targets' times, for a warm start.
     """
     tf.saved_model.save(_variables(ranker), str(out), signatures=Signatures(ranker, schema).functions)
     _declare_shapes(out / "saved_model.pb", schema)
@@ -48,6 +50,7 @@ def export(
         "table_rows": int(ranker.item_table.ids.shape[0] or len(ranker.item_table.ids.numpy())),
         "table_dtype": ranker.config.table_dtype,
         "table_coverage": coverage,
+        "trained_before_ms": trained_before_ms,
         "projection_dim": ranker.config.projection_dim,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -17,20 +17,22 @@ class History:
         row: int32 [B, L], item-table row; 0 = unknown item.
         timestamp: int64 [B, L], ms.
         cross: {cross feature: int32 [B, L]}, without `age`.
-        end: int32 [B, N'], N' = N or 1: number of leading behaviours that candidate n may see.
+        start, end: int32 [B, N'], N' = N or 1: candidate n may see the behaviours from `start` to before `end`.
         target_timestamp: int64 [B, N'], ms.
     """
 
     row: tf.Tensor
     timestamp: tf.Tensor
     cross: Mapping[str, tf.Tensor]
+    start: tf.Tensor
     end: tf.Tensor
     target_timestamp: tf.Tensor
 
     def visible(self) -> tf.Tensor:
-        """Known items before the candidate's own time, bool [B, N', L]; lengths, never a value, tell padding."""
-        before = tf.sequence_mask(self.end, tf.shape(self.row)[1])  # [B, N', L]
-        return before & (self.row > 0)[:, tf.newaxis, :]
+        """Known items among the candidate's last behaviours, bool [B, N', L]; lengths, never a value, tell padding."""
+        length = tf.shape(self.row)[1]
+        within = tf.sequence_mask(self.end, length) & ~tf.sequence_mask(self.start, length)  # [B, N', L]
+        return within & (self.row > 0)[:, tf.newaxis, :]
 
     def bias(self, tables: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """(K_c W_a^c) beta of every behaviour, -inf where it is invisible (Eq. 5, 6).

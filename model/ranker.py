@@ -42,7 +42,7 @@ class TwinRanker(tfrs.models.Model):
         self.config = config
         widths = {ITEM_ID: None, **{f.name: multi_hot_widths.get(f.name) for f in schema.inherent}}
         self.item_table = ItemTable(widths, config.heads, config.head_dim, config.table_dtype)
-        self.request_encoder = RequestEncoder(schema, encoders, self.item_table)
+        self.request_encoder = RequestEncoder(schema, encoders, self.item_table, config.history_length)
 
         def rows_and_width(role: str, name: str) -> tuple[int, int, None]:
             return encoders.size(f"{role}/{name}"), config.feature_width, None

@@ -21,11 +21,12 @@ class RequestEncoder(tf.Module):
         schema: Which features there are.
         encoders: How each is encoded.
         table: Gives items their rows.
+        history_length: L; of a longer history only each candidate's last L behaviours are seen.
     """
 
-    def __init__(self, schema: DatasetSchema, encoders: Encoders, table: ItemTable) -> None:
+    def __init__(self, schema: DatasetSchema, encoders: Encoders, table: ItemTable, history_length: int) -> None:
         super().__init__(name="request_encoder")
-        self._schema, self._table = schema, table
+        self._schema, self._table, self._history_length = schema, table, history_length
         features = (*schema.inherent, *schema.cross, *schema.context, *schema.user)
         self._encoders = {
             feature_key(f).replace("/", "_"): make_encoder(encoders.features[feature_key(f)], f.name) for f in features
@@ -39,12 +40,13 @@ class RequestEncoder(tf.Module):
         """The users' histories."""
         padded = {name: _at_least_one_column(raw[f"history/{name}"]) for name in self._history_columns()}
         end = raw.get("candidate/history_end")
-        end = raw["history/length"][:, tf.newaxis] if end is None else end
+        end = tf.cast(raw["history/length"][:, tf.newaxis] if end is None else end, tf.int32)
         return History(
             row=self._table.lookup(padded[ITEM_ID]),
             timestamp=padded["timestamp"],
             cross={f.name: self.encode(f, padded[f.name]) for f in self._schema.cross},
-            end=tf.cast(end, tf.int32),
+            start=tf.maximum(end - self._history_length, 0),
+            end=end,
             target_timestamp=_per_candidate(raw["request/timestamp"]),
         )
 

@@ -48,6 +48,7 @@ def train(
     out: Path,
     base: Path | None = None,
     progress: Progress = lambda done, total, text: None,
+    trained_before_ms: int | None = None,
 ) -> TrainReport:
     """Trains and writes the servable to `out`.
 
@@ -60,6 +61,7 @@ def train(
         out: Directory of the SavedModel, to be created.
         base: A servable to start from.
         progress: Receives steps done and in all.
+        trained_before_ms: End of the training split's time range, recorded in the servable.
 
     Raises:
         TrainingError: If there is no target to train on, or the loss is no longer a number.
@@ -89,7 +91,7 @@ def train(
         raise TrainingError("the loss is not a number; lower embedding_learning_rate or dense_learning_rate")
     seconds = time.monotonic() - started
     refresh.now()
-    export(ranker, schema, encoders, catalog.known_ids, catalog.coverage, out)
+    export(ranker, schema, encoders, catalog.known_ids, catalog.coverage, out, trained_before_ms)
     done = config.epochs * targets
     return TrainReport(
         steps=int(ranker.optimizer.iterations),

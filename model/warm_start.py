@@ -1,5 +1,7 @@
 """Starting a training from the weights of an earlier servable."""
 
+import datetime
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +21,34 @@ class WarmStartError(UserError):
 def known_ids_of(servable: Path) -> np.ndarray:
     """int64 [V], the item ids of a servable's embedding rows 1, 2, ..."""
     return np.load(servable / EXTRA / "known_ids.npy", allow_pickle=False)
+
+
+def why_cold(servable: Path, train_start_ms: int, eval_start_ms: int) -> str | None:
+    """Why a training must not start from a servable, or None if it may.
+
+    The rule: the servable's training targets all lie before `train_start_ms`. So no target is learned twice, and none
+    of the evaluation or test targets, which lie later still, was ever learned. By the rule a chain of warm starts goes
+    forward in time alone, and the last link's `trained_before_ms` holds for the whole chain.
+
+    Args:
+        servable: The earlier servable; `trained_before_ms` of its `twin.json` counts.
+        train_start_ms: Begin of this training's targets.
+        eval_start_ms: Their end, where evaluation begins.
+    """
+    before = json.loads((servable / EXTRA / "twin.json").read_text()).get("trained_before_ms")
+    if before is None:
+        return "the last blessed model does not say up to when it was trained"
+    if before <= train_start_ms:
+        return None
+    trained = f"the last blessed model was trained on targets up to {_date(before)}"
+    if before > eval_start_ms:
+        return f"{trained}, this eval split starts at {_date(eval_start_ms)}"
+    return f"{trained}, this train split starts at {_date(train_start_ms)}: it would learn the targets between twice"
+
+
+def _date(time_ms: int) -> str:
+    since_1970 = datetime.timedelta(milliseconds=time_ms)
+    return f"{datetime.datetime(1970, 1, 1) + since_1970:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def warm_start(ranker: TwinRanker, encoders: Encoders, servable: Path) -> None:

@@ -13,7 +13,7 @@ _MISSING = {"int64": -1, "string": "", "float32": float("nan")}
 def window_dataset(files: Sequence[str], schema: DatasetSchema, config: TwinConfig, shuffle: bool) -> tf.data.Dataset:
     """Batches of windows cut from per-user Examples.
 
-    A window holds T consecutive targets and the last L behaviours before the last of them, so a history is stored,
+    A window holds T consecutive targets and the last L behaviours before each of them, so a history is stored,
     decoded, looked up and projected once for T targets. `candidate/history_end` says how many behaviours of the
     window each target may see.
 
@@ -52,7 +52,7 @@ def cut_window(
     stop = tf.minimum(start + config.targets_per_window, tf.size(example["target/item_id"]))
     end = tf.cast(example["target/history_end"][start:stop], tf.int32)
     last = tf.reduce_max(end)
-    first = tf.maximum(last - config.history_length, 0)
+    first = tf.maximum(tf.reduce_min(end) - config.history_length, 0)
     window = {f"history/{n}": example[f"history/{n}"][first:last] for n in _history_names(schema)}
     window["history/length"] = tf.cast(last - first, tf.int64)
     window["candidate/item_id"] = example["target/item_id"][start:stop]

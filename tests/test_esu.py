@@ -27,6 +27,7 @@ def one_head() -> tuple[ExactSearchUnit, History]:
         row=tf.constant([[1, 2]]),
         timestamp=tf.zeros([1, 2], tf.int64),
         cross={},
+        start=tf.constant([[0]]),
         end=tf.constant([[2]]),
         target_timestamp=tf.zeros([1, 1], tf.int64),
     )

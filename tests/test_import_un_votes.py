@@ -34,7 +34,7 @@ def write_source(folder: Path) -> Path:
 
 def test_events_items_and_split(tmp_path: Path) -> None:
     report = import_un_votes(write_source(tmp_path / "source"), tmp_path / "out")
-    assert report.rows == {"events": 15, "items": 5, "users": 3}
+    assert report.rows == {"events": 15, "items": 5}
     events = pq.read_table(tmp_path / "out" / "events").to_pylist()
     day = 86_400_000
     assert events[0] == {
@@ -45,7 +45,6 @@ def test_events_items_and_split(tmp_path: Path) -> None:
     assert [e["agreed"] for e in events if e["country"] == "Fiji"] == [0, 0, 0, 1, 0]
     items = pq.read_table(tmp_path / "out" / "items").to_pylist()
     assert items[1]["title_words"] == ["nuclear", "test", "ban"]
-    assert [item["day_of_year"] for item in items] == [365, 2, 305, 305, 305]
     assert [item["issues"] for item in items] == [["me", "hr"], ["nu"], [], ["me"], []]
     assert items[2]["title_words"] == [] and items[2]["session"] == 65
     assert report.split.train_start_ms == -day
@@ -97,7 +96,7 @@ def test_train_from_session_out_of_range(tmp_path: Path) -> None:
 @pytest.mark.skipif(not SOURCE.is_dir(), reason=f"SKIPPED: no UN votes at {SOURCE}")
 def test_real_votes(tmp_path: Path) -> None:
     report = import_un_votes(SOURCE, tmp_path / "out")
-    assert report.rows == {"events": 870_109, "items": 6_203, "users": 200}
+    assert report.rows == {"events": 870_109, "items": 6_203}
     events = pq.read_table(tmp_path / "out" / "events").to_pandas()
     assert events["agreed"].mean() == pytest.approx(0.797, abs=5e-4)
     items = pq.read_table(tmp_path / "out" / "items").to_pandas().set_index("rcid")

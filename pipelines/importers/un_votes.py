@@ -53,7 +53,7 @@ def import_un_votes(
     events = _events(votes, source / "votes.parquet")
     split = _split(roll_calls, events, train_from_session, source / "roll_calls.parquet")
     with new_dataset_folder(out, overwrite) as folder:
-        tables = {"events": events, "items": _items(roll_calls, source / "roll_calls.parquet"), "users": _users(events)}
+        tables = {"events": events, "items": _items(roll_calls)}
         for name, table in tables.items():
             with ShardWriter(folder / name) as writer:
                 writer.write(table)
@@ -89,12 +89,7 @@ def _events(votes: pa.Table, file: Path) -> pa.Table:
     )
 
 
-def _users(events: pa.Table) -> pa.Table:
-    country = pc.unique(events["country"])
-    return pa.table({"country": country, "member": country})
-
-
-def _items(roll_calls: pa.Table, file: Path) -> pa.Table:
+def _items(roll_calls: pa.Table) -> pa.Table:
     titles = [title or "" for title in roll_calls["short"].to_pylist()]
     issues = [[] if issue in (None, "none") else issue.split("|") for issue in roll_calls["issue"].to_pylist()]
     words = [title_words(title) for title in titles]
@@ -103,8 +98,6 @@ def _items(roll_calls: pa.Table, file: Path) -> pa.Table:
             "rcid": roll_calls["rcid"],
             "title_words": pa.array(words, pa.list_(pa.string())),
             "issues": pa.array(issues, pa.list_(pa.string())),
-            # The agenda comes round every year: a date says something even where the title is missing.
-            "day_of_year": pc.day_of_year(_dates(roll_calls["date"], file)).cast(pa.float32()),
             "session": roll_calls["session"],
             "title": titles,
         }
@@ -133,11 +126,7 @@ def _split(roll_calls: pa.Table, events: pa.Table, train_from_session: int, file
 
 
 def _to_ms(dates: pa.ChunkedArray, file: Path) -> pa.ChunkedArray:
-    return _dates(dates, file).cast(pa.int64())
-
-
-def _dates(dates: pa.ChunkedArray, file: Path) -> pa.ChunkedArray:
     try:
-        return dates.cast(pa.string()).cast(pa.timestamp("ms"))
+        return dates.cast(pa.string()).cast(pa.timestamp("ms")).cast(pa.int64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataImportError(f"{file}: column 'date': expected YYYY-MM-DD: {error}") from None

@@ -24,7 +24,7 @@ class PreprocessReport:
         items: `read = catalog + dead_letters`.
         users: `read = kept + dead_letters`; and how many had no events, or events but no row here.
         examples: Number of training examples by split.
-        lookups: Item lookups of the train split: history entries plus targets; the sum of the catalog's frequencies.
+        lookups: Events of the train examples, each once; the sum of the catalog's frequencies.
         empty_files: Raw files without a row.
         dead_letters: (table, reason) -> count and first letter.
         split: The time ranges.

@@ -20,7 +20,8 @@ class Sequences:
 
     Attributes:
         examples: Split -> feature name -> values; only splits with targets.
-        train_lookups: int64, the item keys the train example looks up: its history, then its targets.
+        train_lookups: int64, the items of the train example's events, each event once: behaviours before the training
+            range, then targets.
         counts: `target_<split>`, `history_only` and `unused` -> events; they sum to the events given.
     """
 
@@ -80,7 +81,10 @@ def build_sequences(events: Events, schema: DatasetSchema, split: SplitConfig) -
         example["target/history_end"] = np.searchsorted(history_time, visible_before, side="left").astype(np.int64)
         examples[name] = example
         if name == "train":
-            train_lookups = np.concatenate([history["history/item_id"][:length], events.item[first:last]])
+            # Each event once. Counting history plus targets would count those targets twice that became behaviours, and
+            # so carry what came of a target into whether its item keeps an embedding.
+            earlier = int(np.searchsorted(history_time, start, side="left"))
+            train_lookups = np.concatenate([history["history/item_id"][:earlier], events.item[first:last]])
     before = int(np.searchsorted(events.time, split.train_start_ms, side="left"))
     counts["history_only"] = int(behaviour[:before].sum())
     counts["unused"] = before - counts["history_only"]
