@@ -38,6 +38,7 @@ class TwinConfig:
         multi_hot_pooling: How a multi-hot feature's embeddings become one: their `sum` (Eq. 3), or their `mean`, for
             lists whose lengths differ without meaning.
         table_dtype: Type of the stored projections.
+        max_candidates: Most candidates of one request, all its users together; each takes about 1.3 MB while scored.
         table_rows: Row budget of the item table; 0 = one row for every catalog item. The most frequent items stay.
         table_refresh_steps: Training steps between two recomputations of the table; 1 = always fresh.
         min_item_frequency: Training lookups below which an item shares the embedding of unknown ids.
@@ -68,6 +69,7 @@ class TwinConfig:
     multi_hot_width: Positive = 32
     multi_hot_pooling: Pooling = "sum"
     table_dtype: TableDtype = "float32"
+    max_candidates: Positive = 4096
     table_rows: NonNegative = 0
     table_refresh_steps: Positive = 10
     min_item_frequency: Positive = 2

@@ -53,6 +53,13 @@ def check_shapes(inputs: Inputs, like: str, same: Sequence[str], lengths: Mappin
     return {name: _after(tensor, checks) for name, tensor in inputs.items()}
 
 
+def check_size(inputs: Inputs, name: str, largest: int) -> dict[str, tf.Tensor]:
+    """The inputs, once the input `name` has at most `largest` elements: a server's memory grows with them."""
+    message = f"input {name!r}: its number of elements x exceeds the limit y of this model; send several requests"
+    check = tf.debugging.assert_less_equal(tf.size(inputs[name]), largest, message=message)
+    return {key: _after(tensor, [check]) for key, tensor in inputs.items()}
+
+
 def _after(tensor: tf.Tensor, checks: Sequence[tf.Operation]) -> tf.Tensor:
     # The reshape ties every use, questions for the shape included, to the checks; the optimiser drops a plain identity.
     with tf.control_dependencies(checks):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from model.input_checks import check_ranks, check_shapes
+from model.input_checks import check_ranks, check_shapes, check_size
 from model.item_table import ITEM_ID
 from model.ranker import TwinRanker
 from model.request import RawBatch
@@ -67,10 +67,10 @@ class Signatures:
         }
 
     def _scores(self, inputs: RawBatch) -> dict[str, tf.Tensor]:
-        return {"pctr": self._ranker(_checked_request(inputs, self._schema))}
+        return {"pctr": self._ranker(_checked_request(inputs, self._schema, self._ranker.config.max_candidates))}
 
     def _explain(self, inputs: RawBatch) -> dict[str, tf.Tensor]:
-        request = _checked_request(inputs, self._schema)
+        request = _checked_request(inputs, self._schema, self._ranker.config.max_candidates)
         logits, interest = self._ranker.score(request)
         found = interest.position >= 0
         history = tf.pad(request["history/item_id"], [[0, 0], [0, 1]])  # [B, L + 1]: position 0 exists always
@@ -121,10 +121,11 @@ def _named(function: Callable[[RawBatch], dict[str, tf.Tensor]], spec: Spec) -> 
     return tf.function(function, input_signature=[unknown], autograph=False)
 
 
-def _checked_request(inputs: RawBatch, schema: DatasetSchema) -> dict[str, tf.Tensor]:
+def _checked_request(inputs: RawBatch, schema: DatasetSchema, max_candidates: int) -> dict[str, tf.Tensor]:
     checked = check_ranks(inputs, {name: _axes(name) for name in request_spec(schema)})
     history = [name for name in checked if name.startswith("history/") and name != "history/length"]
-    return check_shapes(checked, "history/item_id", history, {"history/length": "history/item_id"})
+    checked = check_shapes(checked, "history/item_id", history, {"history/length": "history/item_id"})
+    return check_size(checked, "candidate/item_id", max_candidates)
 
 
 def _checked_catalog(inputs: RawBatch, schema: DatasetSchema) -> dict[str, tf.Tensor]:

@@ -92,7 +92,9 @@ class Client:
         Raises:
             PredictError: As for `predict`.
         """
-        return self._transport.signatures(model, version, self._timeout_s)
+        found = self._transport.signatures(model, version, self._timeout_s)
+        # Servers list the operations that initialise or train a SavedModel among its signatures.
+        return {name: signature for name, signature in found.items() if not name.startswith("__saved_model_")}
 
     def close(self) -> None:
         """Closes the connections."""

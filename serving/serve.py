@@ -17,8 +17,31 @@ class ServeError(UserError):
     """A model that cannot be served."""
 
 
+def check_model_dir(model_dir: Path) -> None:
+    """Tells a model directory from one of its versions, in which a server would wait for ever.
+
+    Args:
+        model_dir: Directory of the numbered versions; may be missing or empty.
+
+    Raises:
+        ServeError: It holds no version but a SavedModel itself.
+    """
+    if latest_version(model_dir) is None and (model_dir / "saved_model.pb").is_file():
+        raise ServeError(
+            f"{model_dir} is one version (it holds saved_model.pb), not a model directory; give the directory that "
+            f"holds the numbered versions: {model_dir.resolve().parent}"
+        )
+
+
 def serve(
-    model_dir: Path, model_name: str, port: int, rest_port: int, host: str, poll_seconds: float, embedded: bool
+    model_dir: Path,
+    model_name: str,
+    port: int,
+    rest_port: int,
+    host: str,
+    poll_seconds: float,
+    embedded: bool,
+    max_request_bytes: int,
 ) -> None:
     """Serves until SIGTERM or SIGINT.
 
@@ -33,21 +56,23 @@ def serve(
         host: Address the embedded server listens on; the real one has no such flag for REST.
         poll_seconds: Time between two looks for new versions.
         embedded: Use the embedded server in any case.
+        max_request_bytes: Longest request the embedded server takes; the real one takes 2 GiB.
 
     Raises:
-        ServeError: The directory is missing or the model does not load.
+        ServeError: The directory is missing or itself a version, or the model does not load.
         AddressInUseError: A port is taken.
     """
     if not model_dir.is_dir():
         raise ServeError(f"{model_dir} is no directory; expected one that holds numbered versions (1/, 2/, ...)")
+    check_model_dir(model_dir)
     real = None if embedded else shutil.which(_REAL)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     if latest_version(model_dir) is None:
-        _say(f"{model_dir} holds no version yet; waiting for the first one")
+        _say(f"{model_dir} holds no version (1/, 2/, ...) yet; waiting for the first one")
     if real is not None:
         _serve_real(real, model_dir, model_name, port or _free_port(), rest_port or _free_port(), poll_seconds)
     else:
-        _serve_embedded(model_dir, model_name, port, rest_port, host, poll_seconds)
+        _serve_embedded(model_dir, model_name, port, rest_port, host, poll_seconds, max_request_bytes)
 
 
 def _serve_real(program: str, model_dir: Path, model_name: str, port: int, rest_port: int, poll_seconds: float) -> None:
@@ -66,7 +91,13 @@ def _serve_real(program: str, model_dir: Path, model_name: str, port: int, rest_
 
 
 def _serve_embedded(
-    model_dir: Path, model_name: str, port: int, rest_port: int, host: str, poll_seconds: float
+    model_dir: Path,
+    model_name: str,
+    port: int,
+    rest_port: int,
+    host: str,
+    poll_seconds: float,
+    max_request_bytes: int,
 ) -> None:
     from serving.server.model_server import ModelServer
     from serving.server.options import ServerOptions, single_model
@@ -80,6 +111,7 @@ def _serve_embedded(
         rest_port=rest_port,
         poll_wait_s=poll_seconds,
         max_load_retries=0,
+        max_request_bytes=max_request_bytes,
     )
 
     def announce(server: ModelServer) -> None:

@@ -11,6 +11,8 @@ Array = NDArray[np.generic]
 
 # A request cannot be longer than this, so a shape that asks for more is an attempt to exhaust memory.
 _MAX_BYTES = 2**31 - 1
+# Values in a message are paid for by its length, repeated ones by nobody: a few bytes could ask for gigabytes.
+MAX_FILL_BYTES = 16_000_000
 _LENGTH_DELIMITED = 2
 
 
@@ -44,7 +46,8 @@ def decode(proto: tensor_pb2.TensorProto) -> Array:
     """Reads a TensorProto, from `tensor_content` or from the typed value fields.
 
     As in TensorFlow: fewer values than elements repeat the last one, no value at all means zeros (empty strings), more
-    values than elements are dropped.
+    values than elements are dropped. Unlike TensorFlow, a tensor with fewer values than elements may not exceed
+    `MAX_FILL_BYTES`.
 
     Args:
         proto: The message.
@@ -53,8 +56,8 @@ def decode(proto: tensor_pb2.TensorProto) -> Array:
         The array in the message's shape; strings as an object array of bytes.
 
     Raises:
-        TensorError: Unknown rank, a negative dimension, a type that cannot be sent, a content of the wrong length, or
-            a shape too large to be a request.
+        TensorError: Unknown rank, a negative dimension, a type that cannot be sent, a content of the wrong length, a
+            shape too large to be a request, or too large for the few values given.
     """
     dtype = dtype_of(proto.dtype)
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
@@ -65,7 +68,13 @@ def decode(proto: tensor_pb2.TensorProto) -> Array:
         raise TensorError(f"shape {list(shape)} is too large")
     if proto.tensor_content:
         return _from_content(proto.tensor_content, dtype, count).reshape(shape)
-    return _fill(_typed_values(proto, dtype), dtype, count).reshape(shape)
+    values = _typed_values(proto, dtype)
+    if values.size < count and count * dtype.itemsize > MAX_FILL_BYTES:
+        raise TensorError(
+            f"shape {list(shape)} needs {count * dtype.itemsize} bytes but only {values.size} of its {count} values "
+            f"are given; repeating the last one is limited to {MAX_FILL_BYTES} bytes, send every value"
+        )
+    return _fill(values, dtype, count).reshape(shape)
 
 
 def encode(array: Array) -> tensor_pb2.TensorProto:

@@ -83,6 +83,7 @@ def test_signatures(client: Client) -> None:
     assert signature.inputs["x"].shape == (-1, 2)
     assert signature.outputs["y"].data_type == 1
     assert client.signatures()["single"].inputs["x"].shape is None
+    assert not [name for name in client.signatures() if name.startswith("__")]
 
 
 @pytest.mark.parametrize(
@@ -288,6 +289,23 @@ def test_mistakes_of_the_command_line_exit_with_2(model_dir: Path, tmp_path: Pat
     done = _twin("serve", "--model-dir", str(tmp_path / "none"))
     assert done.returncode == 2
     assert "is no directory" in done.stderr
+    done = _twin("serve", "--embedded", "--model-dir", str(model_dir / "1"))
+    assert done.returncode == 2
+    assert "is one version (it holds saved_model.pb)" in done.stderr
+    assert f"the numbered versions: {model_dir}\n" in done.stderr
+
+
+def test_serve_says_that_it_waits_for_a_version(tmp_path: Path) -> None:
+    command = [sys.executable, "twin.py", "serve", "--embedded", "--model-dir", str(tmp_path)]
+    command += ["--port", "0", "--rest-port", "0"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line == f"{tmp_path} holds no version (1/, 2/, ...) yet; waiting for the first one\n"
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_model_that_does_not_load_ends_the_server(tmp_path: Path) -> None:

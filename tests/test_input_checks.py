@@ -46,6 +46,7 @@ def changed(**inputs: Any) -> dict[str, Any]:
         (changed(user__age_group=RAW["user/age_group"][:1]), r"user/age_group.*first dimension"),
         (changed(history__length=np.array([-1, 2])), r"history/length.*a length is negative"),
         (changed(history__length=np.array([7, 2])), r"history/length.*a length exceeds the padded width"),
+        (changed(candidate__item_id=np.zeros((2, 2049), np.int64)), r"candidate/item_id.*exceeds the limit"),
     ],
 )
 def test_the_answer_names_the_input_and_what_was_expected(client: Client, request_: Any, message: str) -> None:

@@ -23,6 +23,7 @@ from tests.server_models import exporter
 
 MODEL = "/v1/models/toy"
 PREDICT = f"{MODEL}:predict"
+MAX_BODY_BYTES = 200_000
 INPUTS: dict[str, Any] = {"x": [[1.0, 2.0]], "history/length": [3]}
 
 
@@ -31,7 +32,10 @@ def rest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     model_dir = tmp_path_factory.mktemp("toy")
     publish(model_dir, exporter(2.0))
     model = single_model("toy", str(model_dir))
-    server = ModelServer(ServerOptions((model,), grpc_port=None, rest_port=0, rest_timeout_ms=1000))
+    options = ServerOptions(
+        (model,), grpc_port=None, rest_port=0, rest_timeout_ms=1000, max_request_bytes=MAX_BODY_BYTES
+    )
+    server = ModelServer(options)
     server.start()
     with httpx.Client(base_url=f"http://127.0.0.1:{server.rest_port}") as client:
         yield client
@@ -145,6 +149,22 @@ def test_gzip_request(rest: httpx.Client) -> None:
     body = gzip.compress(json.dumps({"inputs": INPUTS}).encode())
     assert rest.post(PREDICT, content=body, headers={"Content-Encoding": "gzip"}).status_code == 200
     assert "gzip" in error(rest.post(PREDICT, content=b"not gzip", headers={"Content-Encoding": "gzip"}))
+
+
+def test_long_bodies_are_refused(rest: httpx.Client) -> None:
+    body = json.dumps({"inputs": INPUTS}).encode()
+    longest = body.ljust(MAX_BODY_BYTES)
+    assert ask(rest, longest).status_code == 200
+    text = f"longer than the {MAX_BODY_BYTES} bytes this server takes"
+    assert text in error(ask(rest, longest + b" "), 413)
+    assert text in error(ask(rest, body.ljust(20 * MAX_BODY_BYTES)), 413)
+    packed = {"Content-Encoding": "gzip"}
+    assert rest.post(PREDICT, content=gzip.compress(longest), headers=packed).status_code == 200
+    unpacked = rest.post(PREDICT, content=gzip.compress(longest + b" "), headers=packed)
+    assert f"the gunzipped request body is {text}" in error(unpacked, 413)
+    cut = rest.post(PREDICT, content=gzip.compress(body)[:-9], headers=packed)
+    assert "incomplete" in error(cut)
+    assert ask(rest, body).status_code == 200
 
 
 def test_version_in_the_path(rest: httpx.Client) -> None:

@@ -23,6 +23,7 @@ from serving.server.options import ServerOptions, single_model
 from serving.tensors import encode
 from tests.server_models import exporter
 
+MAX_REQUEST_BYTES = 1_000_000
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 X = np.array([[1.0, 2.0]], np.float32)
 LENGTH = np.array([3], np.int64)
@@ -32,7 +33,8 @@ LENGTH = np.array([3], np.int64)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
     model_dir = tmp_path_factory.mktemp("toy")
     publish(model_dir, exporter(2.0))
-    options = ServerOptions((single_model("toy", str(model_dir)),), grpc_port=0, rest_port=None)
+    model = single_model("toy", str(model_dir))
+    options = ServerOptions((model,), grpc_port=0, rest_port=None, max_request_bytes=MAX_REQUEST_BYTES)
     server = ModelServer(options)
     server.start()
     yield server
@@ -164,6 +166,33 @@ def test_broken_tensor(stub: Any) -> None:
     code, message = fails(lambda: stub.Predict(broken))
     assert code == INVALID
     assert message.startswith("tensor parsing error: x")
+
+
+def test_few_bytes_cannot_ask_for_much_memory(stub: Any) -> None:
+    huge = pair()
+    huge.inputs["x"].Clear()
+    huge.inputs["x"].dtype = tf.float32.as_datatype_enum
+    for size in (30_000_000, 2):
+        huge.inputs["x"].tensor_shape.dim.add(size=size)
+    huge.inputs["x"].float_val.append(1.0)
+    code, message = fails(lambda: stub.Predict(huge))
+    assert code == INVALID
+    assert message.startswith("tensor parsing error: x: shape [30000000, 2] needs 240000000 bytes")
+    assert "limited to 16000000 bytes" in message
+
+
+def test_long_messages_are_refused(stub: Any) -> None:
+    long = request("single", x=np.zeros(MAX_REQUEST_BYTES // 4, np.float32))
+    code, message = fails(lambda: stub.Predict(long))
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert str(MAX_REQUEST_BYTES) in message
+    assert stub.Predict(request("single", x=np.zeros(MAX_REQUEST_BYTES // 4 - 100, np.float32))).outputs
+
+
+def test_the_initialising_signature_is_refused(stub: Any) -> None:
+    code, message = fails(lambda: stub.Predict(request("__saved_model_init_op")))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert message == '"__saved_model_init_op" initialises the model; it cannot be asked to predict.'
 
 
 def test_bytes_that_are_no_message(channel: grpc.Channel, stub: Any) -> None:

@@ -71,6 +71,19 @@ def test_few_values_are_repeated_and_many_dropped() -> None:
         np.testing.assert_array_equal(decode(proto).reshape(-1), expected)
 
 
+def test_few_values_cannot_ask_for_much_memory() -> None:
+    for given in ([], [7]):
+        largest = decode(_proto(types_pb2.DT_INT64, [2, 1_000_000], int64_val=given))
+        assert largest.shape == (2, 1_000_000)
+        assert largest[1, -1] == sum(given)
+        message = rf"shape \[2, 1000001\] needs 16000016 bytes but only {len(given)} .*limited to 16000000 bytes"
+        with pytest.raises(TensorError, match=message):
+            decode(_proto(types_pb2.DT_INT64, [2, 1_000_001], int64_val=given))
+    whole = np.ones((2, 1_000_001), np.int64)
+    np.testing.assert_array_equal(decode(encode(whole)), whole)
+    np.testing.assert_array_equal(decode(encode_typed(whole, types_pb2.DT_INT64)), whole)
+
+
 def _proto(dtype: int, shape: list[int], **fields: object) -> tensor_pb2.TensorProto:
     proto = tensor_pb2.TensorProto(dtype=dtype, **fields)
     for size in shape:

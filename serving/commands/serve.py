@@ -16,6 +16,9 @@ def serve(
     rest_port: Annotated[int, typer.Option(min=0, max=65535, help="REST port; 0 = any free one, printed.")] = 8501,
     host: Annotated[str, typer.Option(help="Address the embedded server listens on.")] = "127.0.0.1",
     poll_seconds: Annotated[float, typer.Option(min=0.05, help="Time between two looks for new versions.")] = 1.0,
+    max_request_mb: Annotated[
+        int, typer.Option(min=1, max=2047, help="Longest request the embedded server takes, in MiB.")
+    ] = 256,
     embedded: Annotated[bool, typer.Option(help="Use the embedded server even where the real one is found.")] = False,
 ) -> None:
     """Serve a model over gRPC and REST, and swap in new versions as they are published.
@@ -36,4 +39,5 @@ def serve(
         host=host,
         poll_seconds=poll_seconds,
         embedded=embedded,
+        max_request_bytes=max_request_mb * 2**20,
     )

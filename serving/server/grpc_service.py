@@ -39,7 +39,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     def Predict(  # noqa: N802
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
-        """Runs a signature; the client's deadline limits the work."""
+        """Runs a signature; work is given up at the client's deadline, an operation that then runs is not stopped."""
         return _answer(context, lambda: self._predict(request, _remaining_ms(context)))
 
     def GetModelMetadata(  # noqa: N802

@@ -1,5 +1,8 @@
 """The embedded server with the flags of `tensorflow_model_server`.
 
+The flags have the names and units of the real server's; `--max_request_bytes` and `--host` are this one's own. It ends
+with 0 on SIGTERM, with 2 on a mistake in its flags, with 255 when the model does not load.
+
 Run as `python -m serving.server.main --port=8500 --rest_api_port=8501 --model_name=twin
 --model_base_path=/models/twin`.
 """
@@ -9,9 +12,11 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from model.errors import UserError
-from serving.server.options import ServerOptions, single_model
+from serving.publisher import latest_version
+from serving.server.options import MAX_REQUEST_BYTES, ServerOptions, single_model
 
 # What the real server exits with when its models do not load.
 _START_FAILED = 255
@@ -25,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("--model_base_path is needed", file=sys.stderr)
         return 2
 
+    from serving.serve import check_model_dir
     from serving.server.model_server import ModelServer
     from serving.server.run import run_until_stopped
     from serving.server.status import ServingError
@@ -35,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"Exporting HTTP/REST API at:{flags.host}:{server.rest_port} ...", file=sys.stderr)
 
     try:
+        check_model_dir(Path(flags.model_base_path))
+        if latest_version(Path(flags.model_base_path)) is None:
+            print(f"no version (1/, 2/, ...) under {flags.model_base_path} yet; waiting for one", file=sys.stderr)
         run_until_stopped(_options(flags), announce)
     except ServingError as error:
         print(f"Failed to start server. Error: {error}", file=sys.stderr)
@@ -59,6 +68,7 @@ def _options(flags: argparse.Namespace) -> ServerOptions:
         warmup_iterations=flags.num_request_iterations_for_warmup or 1,
         grpc_threads=flags.grpc_max_threads or threads,
         rest_threads=flags.rest_api_num_threads or threads,
+        max_request_bytes=flags.max_request_bytes,
         rest_timeout_ms=flags.rest_api_timeout_in_ms,
         intra_op_threads=flags.tensorflow_intra_op_parallelism,
         inter_op_threads=flags.tensorflow_inter_op_parallelism,
@@ -83,9 +93,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--grpc_max_threads", type=int, default=0, help="gRPC calls at once; 0 = 4 per core")
     add("--rest_api_num_threads", type=int, default=0, help="REST calls at once; 0 = 4 per core")
     add("--rest_api_timeout_in_ms", type=int, default=30_000, help="time limit of a REST request")
+    add(
+        "--max_request_bytes",
+        type=_message_size,
+        default=MAX_REQUEST_BYTES,
+        help="longest gRPC message or REST body taken",
+    )
     add("--tensorflow_intra_op_parallelism", type=int, default=0, help="threads within an operation; 0 = one per core")
     add("--tensorflow_inter_op_parallelism", type=int, default=0, help="operations at once; 0 = one per core")
     return parser
+
+
+def _message_size(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 2**31 - 1:
+        raise argparse.ArgumentTypeError(f"expected 1 to {2**31 - 1} bytes, got {text!r}")
+    return int(text)
 
 
 def _boolean(text: str) -> bool:

@@ -21,7 +21,7 @@ from serving.server.servable import Servable
 from serving.server.warm_up import warm_up
 
 _log = logging.getLogger(__name__)
-_MAX_MESSAGE_BYTES = 2**31 - 1
+_MAX_ANSWER_BYTES = 2**31 - 1
 
 
 class AddressInUseError(UserError):
@@ -113,8 +113,8 @@ class ModelServer:
             ThreadPoolExecutor(self._options.grpc_threads, thread_name_prefix="grpc"),
             maximum_concurrent_rpcs=self._options.grpc_threads,
             options=[
-                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", self._options.max_request_bytes),
+                ("grpc.max_send_message_length", _MAX_ANSWER_BYTES),
                 # Without this two servers share one port and take turns in answering.
                 ("grpc.so_reuseport", 0),
             ],
@@ -148,7 +148,9 @@ class ModelServer:
         return listener
 
     def _start_rest(self, listener: socket.socket) -> None:
-        app = RestApp(self._store, self._options.rest_threads, self._options.rest_timeout_ms)
+        app = RestApp(
+            self._store, self._options.rest_threads, self._options.max_request_bytes, self._options.rest_timeout_ms
+        )
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", server_header=False, timeout_keep_alive=60
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from tensorflow_serving.config import model_server_config_pb2
 
 _THREADS = 4 * (os.cpu_count() or 1)
+MAX_REQUEST_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class ServerOptions:
         warmup_iterations: How often each of them.
         grpc_threads: gRPC calls at once; more are refused with RESOURCE_EXHAUSTED.
         rest_threads: REST calls at once; more wait.
-        rest_timeout_ms: The work of a REST request is given up after this time.
+        rest_timeout_ms: The work of a REST request is given up after this time; an operation that runs is not stopped.
+        max_request_bytes: Longest gRPC message or REST body (gunzipped too) taken; TF Serving takes 2 GiB. As many
+            requests as there are threads may be in memory at once.
         intra_op_threads: Threads within an operation; 0 = one per core.
         inter_op_threads: Operations at once; 0 = one per core.
     """
@@ -41,6 +44,7 @@ class ServerOptions:
     grpc_threads: int = field(default=_THREADS)
     rest_threads: int = field(default=_THREADS)
     rest_timeout_ms: int = 30_000
+    max_request_bytes: int = MAX_REQUEST_BYTES
     intra_op_threads: int = 0
     inter_op_threads: int = 0
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
-from serving.server.servable import Servable
+from serving.server.servable import INIT_OP, Servable
 from serving.server.status import Code, ServingError, invalid
 from serving.tensors import TensorError, decode, dtype_of, encode_typed, type_name
 
@@ -19,9 +19,11 @@ def find_signature(servable: Servable, name: str) -> meta_graph_pb2.SignatureDef
     """The signature of a gRPC request; an empty name is `serving_default`.
 
     Raises:
-        ServingError: FAILED_PRECONDITION, the servable has no such signature.
+        ServingError: FAILED_PRECONDITION, the servable has no such signature, or it is the one that initialises it.
     """
     name = name or DEFAULT_SIGNATURE
+    if name == INIT_OP:
+        raise ServingError(Code.FAILED_PRECONDITION, f'"{name}" initialises the model; it cannot be asked to predict.')
     if name not in servable.signatures:
         raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
     return servable.signatures[name]
@@ -67,7 +69,7 @@ def predict(
         signature: One of its signatures.
         inputs: Input name to value; inputs with a default in the signature may be left out.
         output_filter: Names of the outputs to compute; empty = all.
-        timeout_ms: The work is given up after this time; 0 = never.
+        timeout_ms: The work is given up after this time, see `Servable.run`; 0 = never.
 
     Returns:
         Output name to value.
@@ -91,7 +93,7 @@ def predict_message(
     Args:
         servable: The loaded model.
         request: The request; its model name and version are not looked at.
-        timeout_ms: The work is given up after this time; 0 = never.
+        timeout_ms: The work is given up after this time, see `Servable.run`; 0 = never.
 
     Returns:
         The outputs as typed value fields, and the signature's name.

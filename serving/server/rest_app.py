@@ -6,6 +6,7 @@ import re
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect, Request
@@ -53,11 +54,13 @@ class RestApp:
     Args:
         store: The loaded models.
         threads: Requests that run at once.
-        timeout_ms: The work of a request is given up after this time; 0 = never.
+        max_body_bytes: Longest body taken, as sent and gunzipped; longer ones are answered with 413.
+        timeout_ms: The work of a request is given up after this time, an operation that runs is not stopped; 0 = never.
     """
 
-    def __init__(self, store: ModelStore, threads: int, timeout_ms: int = 30_000) -> None:
+    def __init__(self, store: ModelStore, threads: int, max_body_bytes: int, timeout_ms: int = 30_000) -> None:
         self._store = store
+        self._max_body_bytes = max_body_bytes
         self._timeout_ms = timeout_ms
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
 
@@ -67,8 +70,11 @@ class RestApp:
             return
         request = Request(scope, receive)
         try:
-            body = await request.body()
+            body = await self._body(request)
         except ClientDisconnect:
+            return
+        if body is None:
+            await self._too_long("the request body")(scope, receive, send)
             return
         path = _raw_path(scope)
         origin = request.headers.get("origin", "")
@@ -76,6 +82,25 @@ class RestApp:
         loop = asyncio.get_running_loop()
         response = await loop.run_in_executor(self._pool, self._respond, request.method, path, body, origin, gzipped)
         await response(scope, receive, send)
+
+    async def _body(self, request: Request) -> bytes | None:
+        """The body, or None when it is too long: read to its end all the same, so that the client hears why."""
+        chunks: list[bytes] = []
+        length = 0
+        async for chunk in request.stream():
+            length += len(chunk)
+            if length <= self._max_body_bytes:
+                chunks.append(chunk)
+            else:
+                chunks.clear()
+        return b"".join(chunks) if length <= self._max_body_bytes else None
+
+    def _too_long(self, what: str) -> Response:
+        message = (
+            f"{what} is longer than the {self._max_body_bytes} bytes this server takes; send fewer rows at a time, or "
+            "start the server with a higher limit"
+        )
+        return Response(write_error(message), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, media_type="application/json")
 
     def _respond(self, method: str, path: str, body: bytes, origin: str, gzipped: bool) -> Response:
         if _API.fullmatch(path) is None:
@@ -86,7 +111,11 @@ class RestApp:
             target = _parse_target(method, path)
             if target.version is not None and target.version > _INT64_MAX:
                 return Response(b"", 400, media_type="application/json")
-            content = self._handle(target, _inflate(body) if gzipped else body)
+            if gzipped:
+                body = _inflate(body, self._max_body_bytes + 1)
+                if len(body) > self._max_body_bytes:
+                    return self._too_long("the gunzipped request body")
+            content = self._handle(target, body)
         except ServingError as error:
             return _error_response(error)
         except Exception as error:
@@ -147,11 +176,16 @@ def _version_number(digits: str) -> int:
     return int(significant) if len(significant) <= 19 else _INT64_MAX + 1
 
 
-def _inflate(body: bytes) -> bytes:
+def _inflate(body: bytes, max_bytes: int) -> bytes:
+    """The unpacked body, cut at `max_bytes`."""
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        return zlib.decompress(body, wbits=zlib.MAX_WBITS | 16)
+        unpacked = unpacker.decompress(body, max_bytes)
     except zlib.error as error:
         raise invalid(f"the body is not valid gzip: {error}") from None
+    if not unpacker.eof and len(unpacked) < max_bytes:
+        raise invalid("the body is not valid gzip: it is incomplete")
+    return unpacked
 
 
 def _error_response(error: ServingError) -> Response:

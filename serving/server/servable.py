@@ -59,7 +59,8 @@ class Servable:
         Args:
             feeds: Tensor name to value, in the placeholder's dtype.
             fetches: Tensor names to compute.
-            timeout_ms: The work is given up after this time; 0 = never.
+            timeout_ms: The work is given up after this time; 0 = never. TensorFlow looks at the time between
+                operations: one that already runs ends in its own time, and keeps its memory until then.
 
         Returns:
             The fetched values, in order.
