@@ -17,12 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from model.errors import UserError
 from model.schema import DatasetSchema
 from model.servable_table import TableSpec, read_ids, read_spec, replace_table, write_projector
+from pipelines.dead_letters import DeadLetter, Reason
+from pipelines.project_items import ProjectionError
 from pipelines.projection_job import DEAD_LETTERS, project_tables
+from pipelines.projection_manifest import MANIFEST
 from pipelines.projection_shards import read_rows
 from pipelines.readers import open_table
 from pipelines.servable_check import replay_warmups
@@ -102,8 +108,10 @@ def refresh(
             rows_total = open_table(data, "items", schema).parquet_rows
             write_projector(servable, projector)
         with clock.step("project"), _watched(shards, spec, rows_total, show):
-            manifest = project_tables(projector, data, schema, shards, options, origin=servable)
-        _check_share(manifest, max_dead_letter_share, data)
+            manifest = _project(projector, data, schema, shards, options, servable)
+        letters = work / DEAD_LETTERS
+        shutil.move(shards / DEAD_LETTERS, letters)
+        _check_share(manifest, letters, max_dead_letter_share, data)
         after = np.zeros(0, np.int64)
         replayed = 0
 
@@ -122,7 +130,6 @@ def refresh(
         version = publish(build)
         clock.finish("publish")
         shutil.rmtree(projector)
-        shutil.move(shards / DEAD_LETTERS, work / DEAD_LETTERS)
         shutil.rmtree(shards)
         common = np.isin(after, before, assume_unique=True).sum()
         report = RefreshReport(
@@ -134,7 +141,7 @@ def refresh(
             removed_items=int(len(before) - common),
             rows_read=manifest["read"],
             dead_letters=manifest["dead_letters"],
-            dead_letters_dir=str(work / DEAD_LETTERS),
+            dead_letters_dir=str(letters),
             warmup_requests=replayed,
             seconds=clock.seconds,
         )
@@ -142,13 +149,38 @@ def refresh(
         return report
 
 
-def _check_share(manifest: Mapping[str, Any], limit: float, data: str) -> None:
-    dead = sum(manifest["dead_letters"].values())
-    if dead > limit * manifest["read"]:
-        raise RefreshError(
-            f"{data}: {dead} of {manifest['read']} catalog rows are unusable ({manifest['dead_letters']}), more than "
-            f"the share of {limit:g} allowed; mend the table or raise --max-dead-letter-share. Nothing was published"
-        )
+def _project(
+    projector: Path, data: str, schema: DatasetSchema, shards: Path, options: PipelineOptions, servable: Path
+) -> dict[str, Any]:
+    try:
+        return project_tables(projector, data, schema, shards, options, origin=servable)
+    except ProjectionError:
+        # A job that ran to its end found no usable item: its letters tell why.
+        manifest: dict[str, Any] = json.loads((shards / MANIFEST).read_text()) if (shards / MANIFEST).is_file() else {}
+        if not manifest.get("dead_letters"):
+            raise
+        return manifest
+
+
+def _check_share(manifest: Mapping[str, Any], letters: Path, limit: float, data: str) -> None:
+    read, dead = manifest["read"], sum(manifest["dead_letters"].values())
+    if dead <= limit * read and manifest["rows"]:
+        return
+    advice = "Mend the table or raise --max-dead-letter-share" if manifest["rows"] else "Mend the table"
+    table = pq.read_table(letters)
+    lines = [
+        f"  {reason}: {n:,} rows, first: {_first(table, reason)}" for reason, n in manifest["dead_letters"].items()
+    ]
+    raise RefreshError(
+        f"{data}: {dead:,} of {read:,} catalog rows are unusable ({dead / read:.1%}, allowed {limit:.1%}):\n"
+        + "\n".join(lines)
+        + f"\nAll of them are in {letters}. {advice}. Nothing was published."
+    )
+
+
+def _first(letters: pa.Table, reason: str) -> DeadLetter:
+    found = letters.filter(pc.field("reason") == reason).sort_by([("file", "ascending"), ("row", "ascending")])
+    return DeadLetter(**found.slice(0, 1).to_pylist()[0] | {"reason": Reason(reason)})
 
 
 def _check(servable: Path, manifest: Mapping[str, Any]) -> int:

@@ -1,5 +1,6 @@
 """The `twin` program: what it lists, how it explains itself, and how it ends."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import twin
+from pipelines.commands.demo import _rows
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = [["bench", name] for name in twin.BENCH_COMMANDS]
@@ -82,6 +84,72 @@ def test_a_missing_schema_is_named_with_what_to_do(tmp_path: Path) -> None:
     done = call("run", "--data", str(tmp_path))
     assert done.returncode == 2
     assert "dataset.json" in done.stderr
+
+
+BORDERS = {"train_start_ms": 1, "eval_start_ms": 2, "test_start_ms": 3, "end_ms": 4}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "config", "told"),
+    [
+        ({"schema": "simulated", "split": BORDERS}, "hedas: 4\n", "config.yaml: hedas"),
+        ({"schema": "simulated", "split": BORDERS}, "heads: 0\n", "config.yaml: heads"),
+        ({"schema": "simulated", "split": {"end_ms": 4}}, "", "dataset.json: expected 'split' with the integers"),
+        ({"schema": "simulated", "split": BORDERS | {"end_ms": 0}}, "", "dataset.json: expected the split's borders"),
+        ({"schema": "no-such", "split": BORDERS}, "", "no schema folder 'no-such'"),
+    ],
+)
+def test_mistakes_in_small_files_are_told_before_the_pipeline_starts(
+    dataset: dict[str, object],
+    config: str,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps(dataset))
+    (tmp_path / "config.yaml").write_text(config)
+    options = ["--data", str(tmp_path), "--config", str(tmp_path / "config.yaml"), "--run-dir", str(tmp_path / "run")]
+    assert in_process(["run", *options], monkeypatch) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def demo_report(**more: object) -> dict[str, object]:
+    figures = {"auc": 0.7, "gauc": 0.6}
+    counts = {"candidates": 8, "history": 900, "hit_at_100": 95.0, "table_rows": 50, "table_coverage": 1.0}
+    costs = {"grpc_p50_ms": 3.0, "rest_p50_ms": 4.0, "seconds": 60.0, "peak_rss_gb": 2.0}
+    models = {"version": 2, "served_version": 2, "not_pushed_because": None}
+    return {"test": figures, "oracle": figures, **counts, **costs, **models, **more}
+
+
+@pytest.mark.parametrize(
+    ("versions", "model", "trained", "served"),
+    [
+        ({}, "version 2, the model of this run", "", ""),
+        (
+            {"version": None, "served_version": 1, "not_pushed_because": "too bad"},
+            "version 1, an earlier model; the new one was not pushed: too bad",
+            ", new model (not served)",
+            ", version 1",
+        ),
+        (
+            {"served_version": 3},
+            "version 3, published after version 2, the model of this run",
+            ", version 2 (not served)",
+            ", version 3",
+        ),
+    ],
+)
+def test_the_demos_summary_says_whose_figure_is_whose(
+    versions: dict[str, object], model: str, trained: str, served: str
+) -> None:
+    rows = _rows(demo_report(**versions), Path("runs/demo"))
+    assert rows["Model served"] == model
+    for name in ("AUC on later events", "GAUC", "Item table"):
+        assert name + trained in rows
+    for name in ("Latency p50 by gRPC", "Latency p50 by REST"):
+        assert name + served in rows
 
 
 @pytest.mark.parametrize(

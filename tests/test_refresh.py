@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -166,12 +167,24 @@ def test_quantised_tables_stay_near_float32(model_dir: Path, tmp_path: Path) -> 
 
 def test_nothing_is_published_when_too_many_rows_are_bad(model_dir: Path, tmp_path: Path) -> None:
     catalog = write_catalog(tmp_path / "data", [1, None, 3, None])
-    with pytest.raises(RefreshError, match=r"2 of 4 catalog rows are unusable \({'null_id': 2}\)"):
+    with pytest.raises(RefreshError, match=r"2 of 4 catalog rows are unusable \(50.0%, allowed 5.0%\)") as caught:
         run(model_dir, catalog)
+    first = rf"null_id: 2 rows, first: {catalog}/items/part-0\.parquet: row 2, column 'item_id': got 'null'"
+    assert re.search(first, str(caught.value))
+    # The message says where they lie, and there they lie.
+    assert str(model_dir / ".refresh" / "dead_letters") in str(caught.value)
+    assert pq.read_table(model_dir / ".refresh" / "dead_letters").num_rows == 2
     assert list(versions(model_dir)) == [1]
     assert run(model_dir, catalog, max_dead_letter_share=0.5).dead_letters == {"null_id": 2}
     letters = pq.read_table(model_dir / ".refresh" / "dead_letters")
     assert sorted(letters.column("row").to_pylist()) == [2, 4]
+
+
+def test_a_catalog_without_a_usable_row_is_told_with_the_first_of_them(model_dir: Path, tmp_path: Path) -> None:
+    catalog = write_catalog(tmp_path / "data", [None, None])
+    with pytest.raises(RefreshError, match=r"2 of 2 catalog rows are unusable(.|\n)*row 1, column 'item_id'"):
+        run(model_dir, catalog, max_dead_letter_share=1.0)
+    assert list(versions(model_dir)) == [1]
 
 
 def test_nothing_is_published_when_a_recorded_request_fails(model_dir: Path, tmp_path: Path) -> None:

@@ -19,13 +19,14 @@ from model.config import TwinConfig
 from model.errors import UserError
 from model.schema import load_schema
 from model.servable_table import TableRows, read_table, replace_table
-from pipelines.score_metrics import score_metrics
+from pipelines.score_metrics import score_metrics, within_item_auc
 from pipelines.scoring import read_scores
 from pipelines.tfx.component_watch import ComponentWatch
 from pipelines.tfx.kubeflow_runner import compile_pipeline
 from pipelines.tfx.local_runner import run
 from pipelines.tfx.plan import make_plan
 from pipelines.tfx.servable_check import check_servable
+from pipelines.tfx.summary import _plain
 
 DAY_MS = 86_400_000
 USERS, ITEMS, EVENTS = 60, 80, 120
@@ -147,6 +148,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
         )
 
 
+def test_a_slice_of_one_class_has_no_auc() -> None:
+    def auc(positives: float) -> float | int | None:
+        values = {"auc": 0.0, "gauc": float("nan"), "positives": positives, "targets": 5.0}
+        return _plain({name: {"doubleValue": value} for name, value in values.items()})["auc"]
+
+    # With both classes, 0 is the AUC of the reversed order.
+    assert (auc(0.0), auc(5.0), auc(2.0)) == (None, None, 0.0)
+
+
 def ran(summary: Mapping[str, Any]) -> set[str]:
     """Components that did not come from the cache; resolvers look anew every time."""
     return {name for name, figures in summary["components"].items() if not figures["cached"]} - RESOLVERS
@@ -188,6 +198,9 @@ def test_tfma_agrees_with_exact_metrics_of_the_same_scores(runs: Runs) -> None:
     assert found["auc"] == pytest.approx(
         roc_auc_score(np.concatenate(scores["label"]), np.concatenate(scores["prediction"])), abs=1e-3
     )
+    assert found["positives"] == sum(int(labels.sum()) for labels in scores["label"])
+    flat = (np.concatenate(scores[name]) for name in ("item_id", "label", "prediction"))
+    assert found["auc_within_item"] == within_item_auc(*flat)
     for name in ("gauc", "log_loss", "calibration"):
         assert found[name] == pytest.approx(exact[name], rel=1e-5), name
     by_slice = runs.first["metrics"]["eval_by_history_length"]
@@ -218,11 +231,24 @@ def test_stricter_threshold_runs_the_evaluation_alone_and_refuses(runs: Runs) ->
 
 def test_second_span_starts_from_the_last_blessed_model_and_is_compared_with_it(runs: Runs) -> None:
     assert "TwinTrainer" in ran(runs.second_span)
-    assert "servable" in runs.second_span["training"]["base_model"]
+    # The first span's training targets end on day 12, the second's begin on day 14: a warm start learns none twice.
+    base_model = runs.second_span["training"]["base_model"]
+    assert "servable" in base_model
+    assert runs.second_span["training"]["warm_start"] == f"from {base_model}"
     assert runs.second_span["metrics"]["last_blessed_on_eval"]["auc"] > 0.7
     assert runs.second_span["blessed"]
     assert runs.second_span["version"] == 2
     assert ran(runs.second_span_again) == set()
+
+
+def test_a_model_of_the_same_time_range_is_not_started_from(runs: Runs) -> None:
+    training = runs.broken["training"]
+    assert training["base_model"] is None
+    # Trained to day 18, as the second span was; its own targets begin on day 14.
+    assert training["warm_start"] == (
+        "none: the last blessed model was trained on targets up to 1970-01-19 00:00:00 UTC, this train split starts "
+        "at 1970-01-15 00:00:00 UTC: it would learn the targets between twice"
+    )
 
 
 def test_model_of_a_broken_log_is_neither_blessed_nor_pushed(runs: Runs) -> None:

@@ -44,6 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         *files,
         folder / "out",
         progress=lambda done, total, text: steps.append((done, total)),
+        trained_before_ms=1234,
     )
     return Trained(folder / "out", report, steps, users, files)
 
@@ -171,3 +172,4 @@ def test_what_the_servable_says_of_itself(trained: Trained) -> None:
     assert about["table_rows"] == len(ITEM_IDS) + 1
     assert about["projection_dim"] == 8
     assert about["schema"] == "simulated"
+    assert about["trained_before_ms"] == 1234

@@ -44,6 +44,7 @@ def _steps(console: Console, run_dir: Path, users: int) -> dict[str, Any]:
     from pipelines.demo_steps import StepError, ask, free_ports, measure, server
     from pipelines.run_summary import flatten
     from pipelines.runner_process import RunRequest, run_pipeline
+    from serving.publisher import latest_version
 
     logs = run_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -61,10 +62,9 @@ def _steps(console: Console, run_dir: Path, users: int) -> dict[str, Any]:
     summary = run_pipeline(request, console)
 
     model_dir = run_dir / "servable"
-    if not summary["pushed"]:
-        if not model_dir.is_dir():
-            raise StepError(f"the trained model was not good enough to be pushed: {summary['metrics']['eval']}")
-        console.print("The new model is worse than the last one, which stays served")
+    served = latest_version(model_dir)
+    if served is None:
+        raise StepError(f"the trained model was not pushed: {_refusal(summary)}; eval: {summary['metrics']['eval']}")
     ports = free_ports()
     start = time.monotonic()
     with console.status("Asking a server for predictions"), server(model_dir, ports, logs / "serve.log"):
@@ -75,6 +75,9 @@ def _steps(console: Console, run_dir: Path, users: int) -> dict[str, Any]:
     compare = ["consistency", "--run-dir", str(run_dir), "--ages", "10"]
     report = measure(console, "Compared the search with the attention", compare, logs / "consistency.log")
     return {
+        "version": summary["version"],
+        "not_pushed_because": _refusal(summary),
+        "served_version": served,
         "test": summary["metrics"]["test"],
         "oracle": summary["metrics"]["oracle"]["test"],
         "hit_at_100": dict(flatten(report))["fresh.hit_at_100"],
@@ -91,6 +94,12 @@ def _steps(console: Console, run_dir: Path, users: int) -> dict[str, Any]:
     }
 
 
+def _refusal(summary: dict[str, Any]) -> str | None:
+    if summary["pushed"]:
+        return None
+    return str(summary["servable_check"]) if summary["blessed"] else "its evaluation did not pass, so it is not blessed"
+
+
 def _check_users(data: Path, users: int) -> None:
     from model.errors import UserError
 
@@ -99,23 +108,38 @@ def _check_users(data: Path, users: int) -> None:
         raise UserError(f"{data} holds {found} users, not {users}; choose another --run-dir or remove it")
 
 
-def _show(console: Console, report: dict[str, Any], run_dir: Path) -> None:
+def _rows(report: dict[str, Any], run_dir: Path) -> dict[str, str]:
+    """The lines of the summary; where another model is served than was trained, each says whose figure it is."""
     test, oracle = report["test"], report["oracle"]
+    served, version = report["served_version"], report["version"]
+    trained_suffix = served_suffix = ""
+    about = f"version {served}, the model of this run"
+    if version is None:
+        trained_suffix, served_suffix = ", new model (not served)", f", version {served}"
+        about = f"version {served}, an earlier model; the new one was not pushed: {report['not_pushed_because']}"
+    elif served != version:
+        trained_suffix, served_suffix = f", version {version} (not served)", f", version {served}"
+        about = f"version {served}, published after version {version}, the model of this run"
+    hit_at_100, coverage = report["hit_at_100"], report["table_coverage"]
     what = f"{report['candidates']} candidates, {report['history']:,} behaviours"
-    rows = {
-        "AUC on later events": f"{test['auc']:.4f}  (true probabilities: {oracle['auc']:.4f})",
-        "GAUC": f"{test['gauc']:.4f}  (true probabilities: {oracle['gauc']:.4f})",
-        "Search finds, of the real top 100": f"{report['hit_at_100']:.1f}  (table as fresh as the weights)",
-        "Item table": f"{report['table_rows']:,} rows, {report['table_coverage']:.1%} of lookups in training",
-        "Latency p50 by gRPC": f"{report['grpc_p50_ms']:.1f} ms  ({what})",
-        "Latency p50 by REST": f"{report['rest_p50_ms']:.1f} ms",
+    return {
+        "Model served": about,
+        f"AUC on later events{trained_suffix}": f"{test['auc']:.4f}  (true probabilities: {oracle['auc']:.4f})",
+        f"GAUC{trained_suffix}": f"{test['gauc']:.4f}  (true probabilities: {oracle['gauc']:.4f})",
+        f"Search finds, of the real top 100{trained_suffix}": f"{hit_at_100:.1f}  (table as fresh as the weights)",
+        f"Item table{trained_suffix}": f"{report['table_rows']:,} rows, {coverage:.1%} of lookups in training",
+        f"Latency p50 by gRPC{served_suffix}": f"{report['grpc_p50_ms']:.1f} ms  ({what})",
+        f"Latency p50 by REST{served_suffix}": f"{report['rest_p50_ms']:.1f} ms",
         "Time, peak memory of the pipeline": f"{report['seconds']:.0f} s in all, {report['peak_rss_gb']:.1f} GB",
         "Data, model, logs": f"{run_dir / 'data'}, {run_dir / 'servable'}, {run_dir / 'logs'}",
     }
+
+
+def _show(console: Console, report: dict[str, Any], run_dir: Path) -> None:
     table = Table(title="What came out", title_justify="left", box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in rows.items():
+    for name, value in _rows(report, run_dir).items():
         table.add_row(name, value)
     console.print()
     console.print(table)

@@ -38,8 +38,10 @@ def run(
 
     console = Console(stderr=as_json)
     _check_paths(data, config)
+    chosen_schema = schema or _declared_schema(data)
+    _check_content(data, chosen_schema, config)
     where = run_dir or Path("runs") / data.resolve().name
-    request = RunRequest(where, data, schema or _declared_schema(data), config, tuple(beam_args or ()))
+    request = RunRequest(where, data, chosen_schema, config, tuple(beam_args or ()))
     console.print(f"Running the pipeline on {data}; the full log is {request.log}", highlight=False, soft_wrap=True)
     try:
         summary = run_pipeline(request, console)
@@ -62,6 +64,17 @@ def _check_paths(data: Path, config: Path | None) -> None:
         raise UserError(f"--data {data}: no such folder; expected one that holds events, items and optionally users")
     if config is not None and not config.is_file():
         raise UserError(f"--config {config}: no such file; leave the option out for the built-in configuration")
+
+
+def _check_content(data: Path, schema: str, config: Path | None) -> None:
+    """Tells mistakes in the small files before the half minute that importing TFX takes."""
+    from model.config import TwinConfig
+    from model.schema import load_schema
+    from pipelines.tfx.dataset_json import read_borders
+
+    TwinConfig.load(config)
+    load_schema(schema)
+    read_borders(data / "dataset.json")
 
 
 def _declared_schema(data: Path) -> str:

@@ -19,7 +19,7 @@ from pipelines.tfx.plan import Plan
 from pipelines.tfx.pusher import AtomicPusher
 from pipelines.tfx.servable_assembler import ServableAssembler
 from pipelines.tfx.servable_check import ServableCheck
-from pipelines.tfx.target_scorer import TargetScorer
+from pipelines.tfx.target_scorer import EVALUATED_SPLIT, TargetScorer
 from pipelines.tfx.trainer import TwinTrainer
 from pipelines.transform import catalog_transform_config, user_transform_config
 
@@ -52,6 +52,7 @@ def components(plan: Plan, last_blessed: LastBlessed = last_blessed_before) -> l
         data=plan.data,
         schema_folder=schema_folder,
         split=json.dumps(dataclasses.asdict(plan.split)),
+        failed_dead_letters=plan.failed_dead_letters,
         data_fingerprint=data_fingerprint(plan.data),
         schema_fingerprint=schema_fingerprint(plan.schema.folder),
         code_fingerprint=code_fingerprint("pipelines.tfx.example_gen"),
@@ -84,6 +85,8 @@ def components(plan: Plan, last_blessed: LastBlessed = last_blessed_before) -> l
         catalog_transform_graph=catalog_transform.outputs["transform_graph"],
         schema_folder=schema_folder,
         config=_without_thresholds(plan.config).to_yaml(),
+        train_start_ms=plan.split.train_start_ms,
+        eval_start_ms=plan.split.eval_start_ms,
         code_fingerprint=code_fingerprint("pipelines.tfx.trainer"),
         base_model=base.outputs["model"],
     )
@@ -113,7 +116,7 @@ def components(plan: Plan, last_blessed: LastBlessed = last_blessed_before) -> l
         model=servable,
         baseline_model=baseline.outputs["model"],
         eval_config=evaluation_config(plan.config),
-        example_splits=["eval"],
+        example_splits=[EVALUATED_SPLIT],
     )
     check = ServableCheck(servable=servable, code_fingerprint=code_fingerprint("pipelines.tfx.servable_check"))
     pusher = AtomicPusher(

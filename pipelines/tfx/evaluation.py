@@ -33,6 +33,7 @@ metrics_specs {{
   metrics {{ class_name: "Gauc" module: "{metrics}" }}
   metrics {{ class_name: "LogLoss" module: "{metrics}" }}
   metrics {{ class_name: "TargetCount" module: "{metrics}" }}
+  metrics {{ class_name: "PositiveCount" module: "{metrics}" }}
   metrics {{ class_name: "Calibration" }}
 }}
 """

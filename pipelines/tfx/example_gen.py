@@ -10,6 +10,7 @@ from tfx.types.standard_artifacts import ExampleAnomalies, Examples
 from model.schema import load_schema
 from pipelines.preprocess import OutputPaths, SplitConfig, preprocess
 from pipelines.preprocess.split_config import SPLITS
+from pipelines.tfx.kept_dead_letters import kept_dead_letters
 
 CATALOG_SPLIT = "catalog"
 
@@ -19,6 +20,7 @@ def SequenceExampleGen(  # noqa: N802
     data: tfx.dsl.components.Parameter[str],
     schema_folder: tfx.dsl.components.Parameter[str],
     split: tfx.dsl.components.Parameter[str],
+    failed_dead_letters: tfx.dsl.components.Parameter[str],
     data_fingerprint: tfx.dsl.components.Parameter[str],
     schema_fingerprint: tfx.dsl.components.Parameter[str],
     code_fingerprint: tfx.dsl.components.Parameter[str],
@@ -33,6 +35,7 @@ def SequenceExampleGen(  # noqa: N802
         data: Folder of the raw tables.
         schema_folder: Their columns.
         split: A `SplitConfig` as JSON.
+        failed_dead_letters: Where the dead letters of a job that fails over them are kept.
         data_fingerprint, schema_fingerprint, code_fingerprint: Nothing but parts of the cache key.
         examples: Splits `train`, `eval`, `test`; one Example per user and split.
         catalog: Split `catalog`; one Example per item.
@@ -45,6 +48,7 @@ def SequenceExampleGen(  # noqa: N802
         dead_letters=f"{report.uri}/dead_letters",
         report=f"{report.uri}/report.json",
     )
-    preprocess(data, load_schema(schema_folder), SplitConfig(**json.loads(split)), paths, beam_pipeline.options)
+    with kept_dead_letters(paths.dead_letters, failed_dead_letters):
+        preprocess(data, load_schema(schema_folder), SplitConfig(**json.loads(split)), paths, beam_pipeline.options)
     examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
     catalog.split_names = artifact_utils.encode_split_names([CATALOG_SPLIT])

@@ -2,21 +2,18 @@
 
 import dataclasses
 import hashlib
-import json
 import uuid
 from pathlib import Path
-from typing import Any
 
 from google.protobuf import text_format
 
 from model.config import TwinConfig
-from model.errors import UserError
 from model.schema import DatasetSchema
 from pipelines.example_schema import catalog_example_schema, user_example_schema
 from pipelines.preprocess import SplitConfig
+from pipelines.tfx.dataset_json import read_borders
 
 _FOLDER_ID = ".folder-id"
-_BORDERS = ("train_start_ms", "eval_start_ms", "test_start_ms", "end_ms")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +28,7 @@ class Plan:
         split: The time ranges.
         config: The model's and the run's configuration.
         model_dir: Folder of the published versions.
+        failed_dead_letters: Folder for the dead letters of a run that fails over them.
         model_dir_id: Identity of that folder: in a new one, what the cache holds as pushed must be pushed again.
     """
 
@@ -42,6 +40,7 @@ class Plan:
     split: SplitConfig
     config: TwinConfig
     model_dir: str
+    failed_dead_letters: str
     model_dir_id: str
 
 
@@ -65,9 +64,14 @@ def make_plan(data: Path, schema: DatasetSchema, config: TwinConfig, run_dir: Pa
         schema_folder=str(schema.folder.resolve()),
         schema_file=users,
         catalog_schema_file=catalog,
-        split=_read_split(data / "dataset.json", config),
+        split=SplitConfig(
+            **read_borders(data / "dataset.json"),
+            feedback_delay_ms=config.feedback_delay_ms,
+            max_dead_letter_share=config.max_dead_letter_share,
+        ),
         config=config,
         model_dir=str(model_dir.resolve()),
+        failed_dead_letters=str(run_dir.resolve() / "dead_letters"),
         model_dir_id=_identity(model_dir),
     )
 
@@ -79,34 +83,6 @@ def _identity(folder: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         file.write_text(uuid.uuid4().hex)
     return file.read_text()
-
-
-def read_dataset_json(file: Path) -> dict[str, Any]:
-    """Reads `dataset.json`.
-
-    Raises:
-        UserError: If it is missing or no JSON object.
-    """
-    try:
-        content = json.loads(file.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{file}: missing; it names the split's borders ({', '.join(_BORDERS)})") from None
-    except ValueError as error:
-        raise UserError(f"{file}: not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: expected a JSON object, got {type(content).__name__}")
-    return content
-
-
-def _read_split(file: Path, config: TwinConfig) -> SplitConfig:
-    split = read_dataset_json(file).get("split")
-    if not isinstance(split, dict) or not all(isinstance(split.get(name), int) for name in _BORDERS):
-        raise UserError(f"{file}: expected 'split' with the integers {', '.join(_BORDERS)}, got {split!r}")
-    return SplitConfig(
-        **{name: split[name] for name in _BORDERS},
-        feedback_delay_ms=config.feedback_delay_ms,
-        max_dead_letter_share=config.max_dead_letter_share,
-    )
 
 
 def _write_example_schemas(schema: DatasetSchema, folder: Path) -> tuple[str, str]:

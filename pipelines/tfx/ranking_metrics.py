@@ -38,7 +38,14 @@ class TargetCount(metric_types.Metric):
         super().__init__(_computations(_TargetCountCombiner), name=name)
 
 
-for _metric in (Gauc, LogLoss, TargetCount):
+class PositiveCount(metric_types.Metric):
+    """Number of targets with label 1."""
+
+    def __init__(self, name: str = "positives") -> None:
+        super().__init__(_computations(_PositiveCountCombiner), name=name)
+
+
+for _metric in (Gauc, LogLoss, TargetCount, PositiveCount):
     metric_types.register_metric(_metric)
 
 Sums = tuple[float, float]
@@ -84,12 +91,19 @@ class _LogLossCombiner(_UserCombiner):
         return float(log_losses(labels, predictions).sum()), float(labels.size)
 
 
-class _TargetCountCombiner(_UserCombiner):
+class _CountCombiner(_UserCombiner):
+    def extract_output(self, accumulator: Sums) -> dict[metric_types.MetricKey, float]:
+        return {self._key: accumulator[0]}
+
+
+class _TargetCountCombiner(_CountCombiner):
     def of_user(self, labels: Floats, predictions: Floats) -> Sums:
         return float(labels.size), 0.0
 
-    def extract_output(self, accumulator: Sums) -> dict[metric_types.MetricKey, float]:
-        return {self._key: accumulator[0]}
+
+class _PositiveCountCombiner(_CountCombiner):
+    def of_user(self, labels: Floats, predictions: Floats) -> Sums:
+        return float((labels > 0.5).sum()), 0.0
 
 
 def _computations(combiner: type[_UserCombiner]) -> Callable[..., list[metric_types.MetricComputation]]:

@@ -12,11 +12,14 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from pipelines.score_metrics import score_metrics, within_item_auc
 from pipelines.scoring import read_scores
+from pipelines.tfx.dataset_json import read_dataset_json
 from pipelines.tfx.evaluation import BASELINE, CANDIDATE
-from pipelines.tfx.plan import Plan, read_dataset_json
+from pipelines.tfx.plan import Plan
 from pipelines.tfx.run_records import Output
-from pipelines.tfx.target_scorer import PREDICTION, SCORED_SPLITS
+from pipelines.tfx.target_scorer import EVALUATED_SPLIT, PREDICTION, SCORED_SPLITS
 from pipelines.tfx.trainer import REPORT
+
+_COUNTS = ("positives", "targets")
 
 Outputs = Mapping[str, Mapping[str, Output]]
 
@@ -73,12 +76,15 @@ def summarise(plan: Plan, outputs: Outputs, components: Mapping[str, Any], run_d
 
 def _metrics(outputs: Outputs, plan: Plan) -> dict[str, Any]:
     metrics = _tfma_metrics(outputs["Evaluator"]["evaluation"].uri)
-    for split in SCORED_SPLITS[1:]:
+    for split in SCORED_SPLITS:
         files = sorted((outputs["TargetScorer"]["scores"].uri / f"Split-{split}").glob("*.gz"))
         scores = read_scores(files, PREDICTION)
-        metrics[split] = score_metrics(list(zip(scores["label"], scores[PREDICTION], strict=True)))
-        flat = (np.concatenate(scores[name]) for name in ("item_id", "label", PREDICTION))
-        metrics[split]["auc_within_item"] = within_item_auc(*flat)
+        if split != EVALUATED_SPLIT:
+            metrics[split] = score_metrics(list(zip(scores["label"], scores[PREDICTION], strict=True)))
+        metrics[split]["auc_within_item"] = None
+        if scores["label"]:
+            flat = (np.concatenate(scores[name]) for name in ("item_id", "label", PREDICTION))
+            metrics[split]["auc_within_item"] = within_item_auc(*flat)
     about = read_dataset_json(Path(plan.data) / "dataset.json")
     return metrics | {name: about[name] for name in ("oracle", "baselines") if about.get(name)}
 
@@ -105,7 +111,10 @@ def _plain(values: Mapping[str, Mapping[str, Any]]) -> dict[str, float | int | N
     found: dict[str, float | int | None] = {}
     for name, value in sorted(values.items()):
         number = float(value["doubleValue"])
-        found[name] = int(number) if name == "targets" else number if math.isfinite(number) else None
+        found[name] = int(number) if name in _COUNTS else number if math.isfinite(number) else None
+    if found["positives"] in (0, found["targets"]):
+        # TFMA gives 0 for the AUC of a single class, which has none.
+        found["auc"] = None
     return found
 
 

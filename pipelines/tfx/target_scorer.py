@@ -11,7 +11,8 @@ from pipelines.tfx.files import servable_path, split_files
 
 PREDICTION = "prediction"
 BASELINE_PREDICTION = "baseline_prediction"
-SCORED_SPLITS = ("eval", "test")
+EVALUATED_SPLIT = "eval"
+SCORED_SPLITS = (EVALUATED_SPLIT, "test")
 
 
 @tfx.dsl.components.component(use_beam=True)

@@ -9,7 +9,7 @@ from tfx.types.standard_artifacts import Examples, Model, ModelRun, TransformGra
 from model.config import TwinConfig
 from model.schema import load_schema
 from model.train import train
-from model.warm_start import WarmStartError
+from model.warm_start import WarmStartError, why_cold
 from pipelines.tfx.example_gen import CATALOG_SPLIT
 from pipelines.tfx.files import local_path, servable_path, split_files
 from pipelines.tfx.progress import emit
@@ -26,6 +26,8 @@ def TwinTrainer(  # noqa: N802
     catalog_transform_graph: tfx.dsl.components.InputArtifact[TransformGraph],
     schema_folder: tfx.dsl.components.Parameter[str],
     config: tfx.dsl.components.Parameter[str],
+    train_start_ms: tfx.dsl.components.Parameter[int],
+    eval_start_ms: tfx.dsl.components.Parameter[int],
     code_fingerprint: tfx.dsl.components.Parameter[str],
     model: tfx.dsl.components.OutputArtifact[Model],
     model_run: tfx.dsl.components.OutputArtifact[ModelRun],
@@ -42,15 +44,19 @@ def TwinTrainer(  # noqa: N802
         user_transform_graph, catalog_transform_graph: Vocabularies and buckets.
         schema_folder: Columns of the data set.
         config: A `TwinConfig` as YAML.
+        train_start_ms, eval_start_ms: Half-open time range of the training targets.
         code_fingerprint: Nothing but a part of the cache key.
         model: The trained model as a SavedModel, its item table made from the last weights.
         model_run: `training.json`, what the training did.
-        base_model: A servable to start from; without one, training starts from random weights.
+        base_model: A servable to start from. Training starts from random weights without one, and where the rule of
+            `model.warm_start.why_cold` forbids it: the base must not have seen targets at or after `train_start_ms`.
     """
     schema = load_schema(schema_folder)
     out = servable_path(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     encoders = read_encoders(local_path(user_transform_graph.uri), local_path(catalog_transform_graph.uri), schema)
+    base = servable_path(base_model) if base_model else None
+    cold = why_cold(base, train_start_ms, eval_start_ms) if base else "there is no blessed model yet"
     try:
         report = train(
             schema,
@@ -59,10 +65,15 @@ def TwinTrainer(  # noqa: N802
             split_files(examples, "train"),
             split_files(catalog, CATALOG_SPLIT),
             out,
-            servable_path(base_model) if base_model else None,
+            None if cold else base,
             lambda done, total, text: emit("TwinTrainer", "progress", done=done, total=total, message=text),
+            eval_start_ms,
         )
     except WarmStartError as error:
         raise WarmStartError(f"{error}; a new run directory starts without one") from error
-    content = {**dataclasses.asdict(report), "base_model": base_model.uri if base_model else None}
+    start = {
+        "base_model": None if cold else base_model.uri,
+        "warm_start": f"none: {cold}" if cold else f"from {base_model.uri}",
+    }
+    content = {**dataclasses.asdict(report), **start}
     (local_path(model_run.uri) / REPORT).write_text(json.dumps(content, indent=1) + "\n")
