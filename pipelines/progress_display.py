@@ -16,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 PLAIN_INTERVAL_S = 15.0
@@ -88,12 +89,13 @@ class LiveDisplay:
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
             SpinnerColumn(finished_text=" "),
-            TextColumn("{task.fields[mark]} {task.description:<18}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[count]:>15}"),
-            TimeElapsedColumn(),
-            _TimeLeft(),
-            TextColumn("[dim]{task.fields[message]}"),
+            TextColumn("{task.fields[mark]} {task.description:<20}", table_column=Column(no_wrap=True, min_width=22)),
+            BarColumn(bar_width=6, table_column=Column(no_wrap=True, min_width=6)),
+            TextColumn("{task.fields[count]:>11}", table_column=Column(no_wrap=True, min_width=11)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+            _TimeLeft(table_column=Column(no_wrap=True, min_width=12)),
+            # Only the message gives way on a narrow terminal.
+            TextColumn("[dim]{task.fields[message]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
