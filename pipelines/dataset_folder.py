@@ -60,7 +60,8 @@ class TimeSplit:
             DatasetFolderError: If there are no events or the shares do not nest.
         """
         shares = {"target_share": target_share, "eval_share": eval_share, "test_share": test_share}
-        if min(shares.values()) < 0 or target_share > 1 or eval_share + test_share >= target_share:
+        nested = min(eval_share, test_share) >= 0 and eval_share + test_share < target_share <= 1
+        if not nested:  # also where one is NaN
             raise DatasetFolderError(
                 "expected 0 <= eval_share + test_share < target_share <= 1 (the difference is the train split), "
                 f"got {shares}"
@@ -127,7 +128,8 @@ def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
     """Yields a temporary folder that becomes `out` when the block ends without an error, and vanishes otherwise.
 
     Raises:
-        DatasetFolderError: If `out` exists and is not to be overwritten, or is not a data set folder.
+        DatasetFolderError: If `out` exists and is not to be overwritten, is not a data set folder, or cannot be
+            created.
     """
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         if not overwrite:
@@ -135,7 +137,10 @@ def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
         if not (out / "dataset.json").is_file():
             raise DatasetFolderError(f"{out} has no dataset.json, so it is no data set folder: not overwritten")
     temporary = out.parent / f".tmp-{out.name}-{os.getpid()}"
-    temporary.mkdir(parents=True)
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise DatasetFolderError(f"{out} cannot be created: {error.strerror}: {error.filename}") from error
     try:
         yield temporary
         if out.exists():

@@ -4,7 +4,10 @@ A table is `<data>/<table>/*.parquet|csv` or the single file `<data>/<table>.par
 columns and columns of the wrong type are found before a job starts; what is wrong with single rows is left to the job.
 """
 
+import codecs
+import csv
 import dataclasses
+import io
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,10 +21,12 @@ from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from model.errors import UserError
-from model.schema import DatasetSchema, Feature, Role, Table
+from model.schema import DatasetSchema, Feature, Table
+from pipelines.column_types import expected_type, fits
 
 CHUNK_ROWS = 262_144
 _CSV_BLOCK_BYTES = 16 << 20
+_HEADER_BYTES = 1 << 20
 _SUFFIXES = (".parquet", ".csv")
 
 
@@ -105,7 +110,7 @@ def open_table(data: str, name: Table, schema: DatasetSchema) -> RawTable:
         if meta.size_in_bytes == 0:
             empty.append(meta.path)
         elif meta.path.endswith(".csv"):
-            header = _csv_header(meta.path)
+            header = csv_header(meta.path)
             if header:
                 _check_present(meta.path, name, features, header)
                 spans.append(Span(meta.path, index, None, 1, columns))
@@ -158,6 +163,28 @@ def read_chunks(span: Span, chunk_rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
                 row += len(batch)
         except (pa.ArrowInvalid, OSError) as error:
             raise RawDataError(f"{span.file}: row group {span.row_group} is damaged: {_one_line(error)}") from error
+
+
+def csv_header(path: str) -> list[str]:
+    """The column names of a CSV file on any Beam filesystem; none if it is empty.
+
+    Raises:
+        RawDataError: The file cannot be read, or its header is not UTF-8.
+    """
+    try:
+        with _open(path) as handle:
+            block = handle.read(_HEADER_BYTES).removeprefix(codecs.BOM_UTF8)
+        # Latin-1 maps every byte to one character and back; the rows below the header are no matter here.
+        rows = csv.reader(io.StringIO(block.decode("latin-1"), newline=""))
+        names = next((row for row in rows if row), [])
+    except (csv.Error, OSError) as error:
+        raise RawDataError(f"{path}: no readable CSV: {_one_line(error)}") from error
+    try:
+        return [name.encode("latin-1").decode() for name in names]
+    except UnicodeDecodeError as error:
+        raise RawDataError(
+            f"{path}: the header is not UTF-8: column name {error.object!r}; save the file as UTF-8"
+        ) from error
 
 
 def _read_csv(span: Span) -> Iterator[Chunk]:
@@ -218,19 +245,10 @@ def _visible(path: str) -> bool:
 
 
 def _open(path: str) -> Any:
+    if FileSystems.get_scheme(path) is None:
+        # Arrow's own file: its read-ahead thread may outlive the reader, and must not call Python at exit.
+        return pa.OSFile(path)
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-
-
-def _csv_header(path: str) -> list[str]:
-    read = pa_csv.ReadOptions(use_threads=False)
-    parse = pa_csv.ParseOptions(invalid_row_handler=lambda row: "skip", newlines_in_values=True)
-    try:
-        with _open(path) as handle, pa_csv.open_csv(handle, read, parse) as reader:
-            return list(reader.schema.names)
-    except pa.ArrowInvalid as error:
-        if "Empty CSV file" in str(error):
-            return []
-        raise RawDataError(f"{path}: no readable CSV: {_one_line(error)}") from error
 
 
 def _parquet_row_groups(path: str, table: Table, features: tuple[Feature, ...]) -> list[int]:
@@ -243,9 +261,9 @@ def _parquet_row_groups(path: str, table: Table, features: tuple[Feature, ...]) 
     _check_present(path, table, features, schema.names)
     for feature in features:
         found = schema.field(feature.name).type
-        if not _fits(found, feature):
+        if not fits(found, feature):
             raise RawDataError(
-                f"{path}: column {feature.name!r} has type {found}, expected {_expected(feature)} "
+                f"{path}: column {feature.name!r} has type {found}, expected {expected_type(feature)} "
                 f"as declared in the schema's {table}.pbtxt"
             )
     return [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
@@ -259,40 +277,3 @@ def _check_present(path: str, table: Table, features: tuple[Feature, ...], names
                 f"{path}: column {feature.name!r} ({feature.role.value}, declared in the schema's {table}.pbtxt) "
                 f"{fault}; the file has {names}"
             )
-
-
-def _fits(found: pa.DataType, feature: Feature) -> bool:
-    if pa.types.is_null(found):
-        return True
-    if feature.multi_hot and (pa.types.is_list(found) or pa.types.is_large_list(found)):
-        return _fits_scalar(found.value_type, feature)
-    if feature.multi_hot:
-        return _is_text(found)
-    return _fits_scalar(found, feature)
-
-
-def _fits_scalar(found: pa.DataType, feature: Feature) -> bool:
-    types = pa.types
-    if feature.dtype == "string":
-        return _is_text(found)
-    if feature.dtype == "float32":
-        return bool(types.is_floating(found) or types.is_integer(found) or types.is_boolean(found))
-    if feature.role == Role.TIMESTAMP and types.is_timestamp(found):
-        return True
-    return bool(types.is_integer(found) or (types.is_boolean(found) and feature.role != Role.ID))
-
-
-def _is_text(found: pa.DataType) -> bool:
-    types = pa.types
-    if types.is_dictionary(found):
-        return _is_text(found.value_type)
-    return bool(
-        types.is_string(found) or types.is_large_string(found) or types.is_binary(found) or types.is_large_binary(found)
-    )
-
-
-def _expected(feature: Feature) -> str:
-    kind = {"int64": "integers", "float32": "numbers", "string": "strings"}[feature.dtype]
-    if feature.role == Role.TIMESTAMP:
-        kind = "integers (milliseconds) or timestamps"
-    return f"lists of {kind}, or strings joined by '|'" if feature.multi_hot else kind

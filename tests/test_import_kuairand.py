@@ -108,3 +108,22 @@ def test_real_sample(tmp_path: Path) -> None:
     items = pq.read_table(tmp_path / "out" / "items").to_pandas().set_index("video_id")
     assert items.loc[9, "tag"].tolist() == [62, 7]
     assert set(events["video_id"]) <= set(items.index)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("video_features_basic", "9.0", "9.5", "row 2, column 'music_type': expected int64, got 9.5"),
+        ("video_features_basic", '"62,7"', '"62,abc"', "row 2, column 'tag': expected int64 values.*got '62,abc'"),
+        ("video_features_basic", ",AD,", ",\xe9,", "row 3, column 'video_type': expected UTF-8 text"),
+        ("user_features", "user_id", "us\xe9r_id", "the header is not UTF-8"),
+        ("user_features", "low_active,1", "low_active,\xe9", "row 3, column 'is_video_author': expected double, got"),
+    ],
+)
+def test_a_cell_that_does_not_convert(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:
+    path = write_source(tmp_path / "source") / f"{file}_1k.csv"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="latin-1")
+    with pytest.raises(UserError, match=rf"{file}_1k\.csv: {message}"):
+        import_kuairand(path.parent, tmp_path / "out")

@@ -144,3 +144,70 @@ def test_timestamp_columns_count_in_milliseconds(tmp_path: Path) -> None:
     file = tmp_path / "events.parquet"
     pq.write_table(pa.table({"time": pa.array([0, 1_000_001], pa.timestamp("us"))}), file)
     assert sample_times([file], "time").sample_ms.tolist() == [0, 1_000]
+
+
+DAY = 86_400_000
+NOW_LIKE = 1_600_000_000_000  # 2020-09-13
+
+
+def write_times(folder: Path, times: list[int]) -> Path:
+    return write_source(folder, EVENTS.assign(time=times))
+
+
+@pytest.mark.parametrize(
+    ("divisor", "told"), [(1, None), (1_000, "looks like seconds: as such it is 2020-09-1"), (1e9, "is 1970-01-01")]
+)
+def test_times_that_are_no_milliseconds_are_told(
+    tmp_path: Path, schema: Path, capsys: pytest.CaptureFixture[str], divisor: float, told: str | None
+) -> None:
+    source = write_times(tmp_path / "source", [int((NOW_LIKE + i * DAY) / divisor) + i for i in range(10)])
+    import_tables(source, schema, tmp_path / "out", **SHARES)
+    warning = capsys.readouterr().err
+    assert warning == "" if told is None else told in warning and "column 'time'" in warning
+
+
+def test_microseconds_are_refused(tmp_path: Path, schema: Path) -> None:
+    source = write_times(tmp_path / "source", [(NOW_LIKE + i) * 1_000 for i in range(10)])
+    with pytest.raises(UserError, match=r"column 'time': no event has a usable time.*looks like microseconds"):
+        import_tables(source, schema, tmp_path / "out")
+
+
+def test_an_event_in_the_future_does_not_move_the_end(
+    tmp_path: Path, schema: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = [NOW_LIKE + i for i in range(10)]
+    times[2] = times[7] = 4_000_000_000_000  # 2096
+    report = import_tables(write_times(tmp_path / "source", times), schema, tmp_path / "out", **SHARES)
+    assert report.split.end_ms == NOW_LIKE + 10
+    assert "2 events lie more than a day in the future, the first at 4000000000000" in capsys.readouterr().err
+
+
+def test_empty_splits_are_told(tmp_path: Path, schema: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_times(tmp_path / "source", [NOW_LIKE + i * DAY for i in range(10)])
+    day = [NOW_LIKE + i * DAY for i in range(11)]
+    import_tables(source, schema, tmp_path / "out", starts_ms=(day[1], day[8], day[8]))
+    warning = capsys.readouterr().err
+    assert "eval split is empty: no event from 2020-09-21 12:26:40 to before 2020-09-21 12:26:40" in warning
+    assert "test" not in warning.split("empty")[0]
+    with pytest.raises(UserError, match="the train split is empty: no event from 2020-09-14 12:26:40"):
+        import_tables(source, schema, tmp_path / "other", starts_ms=(day[1], day[1], day[8]))
+
+
+def test_a_cell_that_is_not_utf8_is_left_to_preprocessing(tmp_path: Path, schema: Path) -> None:
+    source = write_source(tmp_path / "source")
+    path = source / "events" / "a.csv"
+    path.write_bytes(path.read_bytes().replace(b"\ne,8,9000", b"\n\xe9,8,9000").replace(b"7,8000", b"7,\xe9"))
+    assert b"\xe9,8" in path.read_bytes() and b",7,\xe9" in path.read_bytes()
+    assert import_tables(source, schema, tmp_path / "out", **SHARES).rows["events"] == 10
+
+
+@pytest.mark.parametrize("name", ["target_share", "eval_share", "test_share"])
+def test_a_share_that_is_no_number(tmp_path: Path, schema: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"{name}.*nan"):
+        import_tables(write_source(tmp_path / "source"), schema, tmp_path / "out", **SHARES | {name: float("nan")})
+
+
+def test_an_output_below_a_file(tmp_path: Path, schema: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/out cannot be created: Not a directory"):
+        import_tables(write_source(tmp_path / "source"), schema, tmp_path / "file" / "out", **SHARES)

@@ -236,3 +236,30 @@ def test_report_names_the_first_letter_of_each_reason(tmp_path: Path) -> None:
     (summary,) = json.loads((tmp_path / "out" / "report.json").read_text())["dead_letters"]
     assert (summary["reason"], summary["count"]) == (Reason.ITEM_NOT_IN_CATALOG.value, 2)
     assert (summary["first"]["row"], summary["first"]["value"]) == (1, "9")
+
+
+def test_an_empty_train_split_is_named(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", GOOD)
+    with pytest.raises(UserError, match=r"the train split is empty: no event lies in its range \[100, 120\) ms"):
+        run(data, write_schema(tmp_path / "schema"), tmp_path / "out", SplitConfig(100, 120, 300, 400))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_joined_integers(tmp_path: Path, kind: str) -> None:
+    items = ITEMS.replace('"topics" type: BYTES', '"topics" type: INT')
+    schema = write_schema(tmp_path / "schema", items=items, users=None)
+    topics = ["4| 3", "", "abc|3", "5|", "x"] + (["6"] if kind == "csv" else [None])
+    rows = {"item": range(1, 7), "author": [1] * 6, "topics": topics, "size": [1.0] * 6}
+    data = write_data(tmp_path / "data", event_rows((10, 1, 150, 0, 1)), users=None)
+    (data / "items.parquet").unlink()
+    if kind == "csv":
+        lines = [f"{i},1,{text},1.0" for i, text in zip(range(1, 7), topics, strict=True)]
+        (data / "items.csv").write_text("\n".join(["item,author,topics,size", *lines]) + "\n")
+    else:
+        write_parquet(data / "items.parquet", rows)
+    run(data, schema, tmp_path / "out", LENIENT)
+    found = [(one["row"], one["reason"], one["column"], one["value"]) for one in read_letters(tmp_path / "out")]
+    assert found == [(3, "bad_value", "topics", "abc|3"), (5, "bad_value", "topics", "x")]
+    examples = read_examples(tmp_path / "out" / "catalog" / "Split-catalog")
+    by_item = {one["item_id"][0]: one.get("topics") or [] for one in examples}
+    assert by_item == {1: [4, 3], 2: [], 4: [5], 6: [6] if kind == "csv" else []}

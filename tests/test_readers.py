@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.schema import DatasetSchema
-from pipelines.readers import RawDataError, Span, find_files, open_table, read_chunks
+from pipelines.readers import RawDataError, Span, csv_header, find_files, open_table, read_chunks
 from tests.preprocess_support import ITEM_ROWS, event_rows, write_csv, write_parquet, write_schema
 
 LOG = event_rows((10, 1, 50, 0, 1), (10, 2, 150, 1, 1), (11, 3, 160, 1, 1))
@@ -160,3 +162,26 @@ def test_damage_inside_a_row_group(tmp_path: Path, schema: DatasetSchema) -> Non
     (span,) = open_table(str(tmp_path), "events", schema).spans
     with pytest.raises(RawDataError, match=r"day\.parquet: row group 0 is damaged"):
         list(read_chunks(span))
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_header_that_is_not_utf8(tmp_path: Path, schema: DatasetSchema, encoding: str) -> None:
+    (tmp_path / "events.csv").write_text(",".join([*LOG, "größe"]) + "\n", encoding=encoding)
+    with pytest.raises(RawDataError, match=r"events\.csv: the header is not UTF-8"):
+        open_table(str(tmp_path), "events", schema)
+
+
+def test_a_header_with_blank_lines_quotes_and_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b'\xef\xbb\xbf\n\r\na,"b ""c""\nd",\xc3\xa4\r\n\xff,1,2\n')
+    assert csv_header(str(path)) == ["a", 'b "c"\nd', "ä"]
+
+
+@pytest.mark.parametrize("reading", ["csv_header(path)", "next(read_chunks(Span(path, 0, None, 1, ('user',))))"])
+def test_a_file_left_half_read_lets_the_interpreter_end(tmp_path: Path, reading: str) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("user,item\n" + "1,2\n" * 12_000_000)
+    program = f"from pipelines.readers import Span, csv_header, read_chunks\npath = {str(path)!r}\n{reading}\n"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]

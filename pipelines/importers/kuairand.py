@@ -82,9 +82,10 @@ def _write_events(files: list[Path], schema: DatasetSchema, folder: Path, on_row
 def _write_features(files: list[Path], features: tuple[Feature, ...], folder: Path) -> int:
     with ShardWriter(folder) as writer:
         for file in files:
+            first_row = 2  # the header is row 1
             for table in stream_csv(file, {f.name: _csv_type(f) for f in features}):
-                columns = {f.name: _to_declared_type(table[f.name], f) for f in features}
-                writer.write(pa.table(columns))
+                writer.write(pa.table({f.name: _typed(file, first_row, table[f.name], f) for f in features}))
+                first_row += table.num_rows
         return writer.rows
 
 
@@ -93,6 +94,23 @@ def _csv_type(feature: Feature) -> pa.DataType:
         return pa.string()
     # KuaiRand writes some integer codes as 9.0.
     return pa.float64() if feature.dtype == "int64" else _ARROW[feature.dtype]
+
+
+def _typed(file: Path, first_row: int, column: pa.ChunkedArray, feature: Feature) -> pa.ChunkedArray:
+    try:
+        return _to_declared_type(column, feature)
+    except pa.ArrowInvalid:
+        row, cell = next((i, c) for i, c in enumerate(column.to_pylist()) if not _converts(c, column.type, feature))
+    expected = f"{feature.dtype} values with commas between" if feature.multi_hot else feature.dtype
+    raise DataImportError(f"{file}: row {first_row + row}, column {feature.name!r}: expected {expected}, got {cell!r}")
+
+
+def _converts(cell: object, dtype: pa.DataType, feature: Feature) -> bool:
+    try:
+        _to_declared_type(pa.chunked_array([pa.array([cell], dtype)]), feature)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _to_declared_type(column: pa.ChunkedArray, feature: Feature) -> pa.ChunkedArray:

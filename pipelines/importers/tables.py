@@ -1,17 +1,19 @@
 """Brings any Parquet or CSV tables that fit a schema folder into a data set folder."""
 
 import shutil
+import sys
+import time
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.csv as pv
+import numpy as np
 
 from model.schema import Feature, Table, load_schema
 from pipelines.dataset_folder import TimeSplit, new_dataset_folder, write_dataset_json
 from pipelines.importers.errors import DataImportError
 from pipelines.importers.report import ImportReport
+from pipelines.importers.time_checks import DAY_MS, check_splits, unit_warning
 from pipelines.importers.times import TimeSample, sample_times
-from pipelines.readers import RawTable, open_table
+from pipelines.readers import RawTable, Span, open_table, read_chunks
 
 _SAMPLE_ROWS = 1_000
 
@@ -30,7 +32,9 @@ def import_tables(
     """Checks the columns of `events`, `items` and `users` against a schema and copies the files bit for bit.
 
     Single bad cells are no matter here: preprocessing puts such rows into the dead letters. A column that is missing or
-    of another type throughout is an error.
+    of another type throughout is an error. Events more than a day ahead of this machine's clock do not move the end of
+    the test split, so preprocessing finds them in the future; this, times that seem to be no milliseconds and an empty
+    eval or test split are told on stderr.
 
     Args:
         source: Folder with `events.parquet`, `events.csv` or a folder `events/` of such files; `items` and, where the
@@ -43,7 +47,8 @@ def import_tables(
 
     Raises:
         RawDataError: If a table or column is missing, or a Parquet column is of the wrong type.
-        DataImportError: If a table has no rows or a CSV column is of the wrong type.
+        DataImportError: If a table has no rows, a CSV column is of the wrong type, no event has a usable time, or the
+            train split is empty.
         DatasetFolderError: If `out` exists or the split is impossible.
         SchemaError: If the schema is wrong.
     """
@@ -59,8 +64,10 @@ def import_tables(
         for file in files[table]:
             _check_csv_values(file, schema.columns(table))
     rows: dict[str, int] = {table: _rows(found[table]) for table in tables}
-    times = sample_times(files["events"], schema.timestamp.name)
+    times = _times(files["events"], schema.timestamp.name)
     split = _split(times, target_share, eval_share, test_share, starts_ms)
+    for warning in check_splits(times, split):
+        _warn(warning)
     with new_dataset_folder(out, overwrite) as folder:
         for table in tables:
             (folder / table).mkdir()
@@ -68,6 +75,31 @@ def import_tables(
                 shutil.copyfile(file, folder / table / f"part-{number:05d}{file.suffix}")
         write_dataset_json(folder, schema, split, imported_from="tables", rows=rows)
     return ImportReport(out, rows, split)
+
+
+def _times(files: list[Path], column: str) -> TimeSample:
+    now_ms = time.time_ns() // 1_000_000
+    times = sample_times(files, column, before_ms=now_ms + DAY_MS)
+    where = f"{files[0]}: column {column!r}"
+    if not len(times.sample_ms):
+        first = unit_warning(times.first_future_ms, now_ms) if times.future else None
+        raise DataImportError(
+            f"{where}: no event has a usable time: expected milliseconds since 1970, not after today; "
+            + (first or "none can be read as such")
+        )
+    unit = unit_warning(int(np.median(times.sample_ms)), now_ms)
+    if unit:
+        _warn(f"{where}: {unit}")
+    if times.future:
+        _warn(
+            f"{where}: {times.future:,} events lie more than a day in the future, the first at "
+            f"{times.first_future_ms}; they will be dead letters (future_time)"
+        )
+    return times
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _split(
@@ -95,31 +127,28 @@ def _check_csv_values(file: Path, features: tuple[Feature, ...]) -> None:
     """Looks at the first rows: a numeric column without one readable value is of the wrong type."""
     if file.suffix != ".csv":
         return
-    options = pv.ConvertOptions(column_types={f.name: pa.string() for f in features})
-    parse = pv.ParseOptions(invalid_row_handler=lambda _: "skip", newlines_in_values=True)
-    try:
-        batch = pv.open_csv(file, parse_options=parse, convert_options=options).read_next_batch()
-    except StopIteration:
+    chunk = next(read_chunks(Span(str(file), 0, None, 1, tuple(f.name for f in features))), None)
+    if chunk is None:
         return
-    except pa.ArrowInvalid as error:
-        raise DataImportError(f"{file}: not a readable CSV file: {error}") from None
     for feature in features:
         if feature.dtype == "string":
             continue
-        cells = batch.column(batch.schema.get_field_index(feature.name)).slice(0, _SAMPLE_ROWS).to_pylist()
-        values = [cell for cell in cells if cell]
+        cells = chunk.columns[feature.name].slice(0, _SAMPLE_ROWS).to_pylist()
+        values = [cell for cell in cells if cell.strip()]
         if values and not any(_readable(value, feature) for value in values):
+            first = values[0].decode("utf-8", "replace")
             raise DataImportError(
-                f"{file}: column {feature.name!r}: expected {feature.dtype}, got {values[0]!r} (no readable value "
+                f"{file}: column {feature.name!r}: expected {feature.dtype}, got {first!r} (no readable value "
                 f"in the first {len(cells)} rows)"
             )
 
 
-def _readable(value: str, feature: Feature) -> bool:
+def _readable(value: bytes, feature: Feature) -> bool:
     parse = int if feature.dtype == "int64" else float
     try:
-        for part in value.split("|") if feature.multi_hot else [value]:
-            parse(part)
+        for part in value.split(b"|") if feature.multi_hot else [value]:
+            if part.strip():
+                parse(part)
     except ValueError:
         return False
     return True

@@ -115,7 +115,9 @@ def parse_multi_hot(raw: pa.Array, feature: Feature) -> tuple[pa.Array, Bools]:
     if not (pa.types.is_list(raw.type) or pa.types.is_large_list(raw.type)):
         raw = pc.split_pattern(_as_text(as_binary(raw)), pattern="|")
     parent = pc.list_parent_indices(raw).to_numpy(zero_copy_only=False)
-    parsed = parse(pc.list_flatten(raw), feature)
+    members = pc.list_flatten(raw)
+    # Text is parsed from bytes, as a CSV's cells are.
+    parsed = parse(as_binary(members) if pa.types.is_string(members.type) else members, feature)
     bad = np.zeros(len(raw), bool)
     bad[parent[parsed.bad]] = True
     keep = ~(parsed.missing | parsed.bad)

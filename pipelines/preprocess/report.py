@@ -114,7 +114,7 @@ def check_dead_letter_share(report: PreprocessReport, kept_in: str) -> None:
 
 
 def check_not_empty(report: PreprocessReport, files: dict[str, tuple[str, ...]]) -> None:
-    """Stops the job when a table has no row, or no event is a target.
+    """Stops the job when a table has no row, or no event is a train target.
 
     Raises:
         UserError: Naming the files, or the split.
@@ -126,4 +126,11 @@ def check_not_empty(report: PreprocessReport, files: dict[str, tuple[str, ...]])
         raise UserError(
             f"no event lies in the target ranges of the split ({report.split}); of {report.events['read']:,} events "
             f"{report.events['history_only'] + report.events['unused']:,} lie before train_start_ms"
+        )
+    if not report.examples["train"]:
+        start, end = report.split.range_of("train")
+        targets = {name: report.events[f"target_{name}"] for name in SPLITS}
+        raise UserError(
+            f"the train split is empty: no event lies in its range [{start}, {end}) ms; targets by split: {targets}; "
+            f"set train_start_ms and eval_start_ms apart ({report.split})"
         )
