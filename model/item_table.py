@@ -9,7 +9,8 @@ from model.config import TableDtype
 
 ITEM_ID = "item_id"
 """Name of the item id among the inherent features."""
-_UNKNOWN_ID = np.iinfo(np.int64).min
+UNKNOWN_ID = np.iinfo(np.int64).min
+"""Id of row 0, the unknown item: smaller than every other id."""
 _REFRESH_ROWS = 65_536
 
 
@@ -30,7 +31,7 @@ class ItemTable(tf.Module):
     def __init__(self, widths: Mapping[str, int | None], heads: int, head_dim: int, dtype: TableDtype) -> None:
         super().__init__(name="item_table")
         self.heads, self.head_dim = heads, head_dim
-        self.ids = _variable(np.array([_UNKNOWN_ID], np.int64), "ids")
+        self.ids = _variable(np.array([UNKNOWN_ID], np.int64), "ids")
         self.index = {
             feature: _variable(np.zeros([1] if width is None else [1, width], np.int32), f"index_{feature}")
             for feature, width in widths.items()
@@ -56,7 +57,7 @@ class ItemTable(tf.Module):
                 raise ValueError(f"feature {feature!r} has {len(values)} rows, expected {len(ids)}")
             unknown = np.zeros([1, *values.shape[1:]], np.int32)
             variable.assign(np.concatenate([unknown, values]))
-        self.ids.assign(np.concatenate([[_UNKNOWN_ID], ids]))
+        self.ids.assign(np.concatenate([[UNKNOWN_ID], ids]))
         self.projection.assign(tf.zeros([len(ids) + 1, self.heads * self.head_dim], self.projection.dtype))
 
     def lookup(self, item_id: tf.Tensor) -> tf.Tensor:

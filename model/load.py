@@ -12,6 +12,7 @@ from model.errors import UserError
 from model.export import EXTRA
 from model.ranker import TwinRanker
 from model.schema import DatasetSchema, load_schema
+from model.warm_start import known_ids_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ def load_ranker(servable: Path) -> Loaded:
     schema = load_schema(next(path for path in (extra / "schema").iterdir() if path.is_dir()))
     encoders = Encoders.load(extra / "encoders.json")
     config = TwinConfig.load(extra / "config.yaml")
-    known_ids = np.load(extra / "known_ids.npy", allow_pickle=False)
+    known_ids = known_ids_of(servable)
     saved = tf.saved_model.load(str(servable))
     index = dict(saved.item_table.index)
     widths = {name: values.shape[1] for name, values in index.items() if values.shape.rank == 2}

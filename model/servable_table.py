@@ -17,10 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from model.errors import UserError
+from model.item_table import UNKNOWN_ID
 from model.servable_variables import VARIABLES, aligned, update_fingerprint, write_checkpoint
 
-UNKNOWN_ID = np.iinfo(np.int64).min
-"""Id of row 0, the unknown item."""
 TWIN_JSON = "assets.extra/twin.json"
 KNOWN_IDS = "assets.extra/known_ids.npy"
 """Item ids in the order of their embedding rows 1, 2, ..., as the export writes them."""
