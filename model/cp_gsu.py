@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from model.head_union import union_by_rank
 from model.relevance import Relevance
+from model.top_k import top_k
 
 
 class ConsistencyPreservedGSU(tf.keras.layers.Layer):
@@ -43,7 +44,7 @@ class ConsistencyPreservedGSU(tf.keras.layers.Layer):
 
 def rank_union(scores: tf.Tensor, size: int) -> tf.Tensor:
     """Positions int32 [B, N, size] of the heads' best, by rank: scores float32 [B, h, N, L], -inf = invisible."""
-    top = tf.math.top_k(scores, tf.minimum(size, tf.shape(scores)[-1]))  # [B, h, N, K']
-    position = tf.transpose(top.indices, [0, 2, 1, 3])  # [B, N, h, K']
-    valid = tf.transpose(top.values, [0, 2, 1, 3]) > -float("inf")
+    values, indices = top_k(scores, size)  # [B, h, N, K']
+    position = tf.transpose(indices, [0, 2, 1, 3])  # [B, N, h, K']
+    valid = tf.transpose(values, [0, 2, 1, 3]) > -float("inf")
     return union_by_rank(position, valid, size)

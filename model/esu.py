@@ -1,11 +1,12 @@
 """The exact search unit: multi-head target attention over retrieved behaviours (Eq. 7, 8)."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import tensorflow as tf
 
 from model.embedding import FeatureEmbeddings
-from model.history import History
+from model.history import History, bias_of_retrieved
 from model.item_table import ItemTable
 from model.relevance import Relevance
 
@@ -50,31 +51,34 @@ class ExactSearchUnit(tf.keras.layers.Layer):
         self.value_kernel = self.add_weight("value_kernel", [heads, behaviour_width, head_dim])  # W^v
         self.output_kernel = self.add_weight("output_kernel", [heads * head_dim, heads * head_dim])  # W^o
 
-    def call(self, query: tf.Tensor, history: History, position: tf.Tensor) -> Attended:
-        """Attends to the behaviours at `position` int32 [B, N, K] (-1 = none) with `query` float32 [B, N, h, d_k]."""
+    def call(
+        self, query: tf.Tensor, history: History, position: tf.Tensor, bias_tables: Mapping[str, tf.Tensor]
+    ) -> Attended:
+        """Attends.
+
+        Args:
+            query: float32 [B, N, h, d_k].
+            history: The users' behaviours.
+            position: int32 [B, N', K], which of them, -1 = none; N' = N, or 1 where all candidates share them.
+            bias_tables: From `Relevance.bias_tables`.
+        """
         valid = position >= 0
         at = tf.maximum(position, 0)
         row = tf.where(valid, tf.gather(history.row, at, batch_dims=1), 0)
-        inherent = self.inherent(self.table.features(row))  # K_h [B, N, K, H]
-        cross_index = history.cross_at(at)
-        behaviours = inherent  # K [B, N, K, H + C]
-        if self.relevance.cross.width:
-            behaviours = tf.concat([inherent, self.relevance.cross(cross_index)], axis=-1)
-
-        keys = self.relevance.project(inherent)
-        alpha = self.relevance.of_retrieved(query, keys, self._bias(cross_index))
-        visible = valid[:, :, tf.newaxis, :]  # [B, N, 1, K]
+        inherent = self.inherent(self.table.features(row))  # K_h [B, N', K, H]
+        cross = history.cross_at(at)
+        alpha = self.relevance.of_retrieved(query, inherent, bias_of_retrieved(bias_tables, cross))
+        visible = valid[:, :, tf.newaxis, :]  # [B, N', 1, K]
         attention = _masked_softmax(alpha, visible)
-        pooled = tf.matmul(attention, behaviours)  # [B, N, h, H + C]
+        pooled = tf.matmul(attention, inherent)  # [B, N, h, H]
+        if self.relevance.cross.width:
+            # Pooled apart: joining K_h and K_c first would copy every behaviour once more.
+            pooled = tf.concat([pooled, tf.matmul(attention, self.relevance.cross(cross))], axis=-1)
         heads = tf.einsum("bnhc,hcd->bnhd", pooled, self.value_kernel)
         shape = tf.shape(heads)
         width = self.relevance.heads * self.relevance.head_dim
         output = tf.tensordot(tf.reshape(heads, [shape[0], shape[1], width]), self.output_kernel, 1)
         return Attended(output, tf.where(visible, alpha, -float("inf")), attention)
-
-    def _bias(self, cross_index: dict[str, tf.Tensor]) -> tf.Tensor:
-        terms = [tf.gather(table, cross_index[feature]) for feature, table in self.relevance.bias_tables().items()]
-        return tf.linalg.matrix_transpose(tf.add_n(terms)) if terms else tf.zeros([])  # [B, N, h, K]
 
 
 def _masked_softmax(alpha: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

@@ -54,7 +54,7 @@ class History:
         return bias
 
     def cross_at(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Cross-feature indices of retrieved behaviours: int32 [B, N, K] positions to {feature: int32 [B, N, K]}."""
+        """Cross-feature indices of retrieved behaviours: int32 [B, N', K] positions to {feature: int32 [B, N', K]}."""
         at = {f: tf.gather(index, position, batch_dims=1) for f, index in self.cross.items()}
         at[AGE] = self._age(tf.gather(self.timestamp, position, batch_dims=1))
         return at
@@ -62,3 +62,17 @@ class History:
     def _age(self, timestamp: tf.Tensor) -> tf.Tensor:
         age = self.target_timestamp[:, :, tf.newaxis] - timestamp
         return 1 + tf.raw_ops.Bucketize(input=age, boundaries=AGE_BOUNDARIES_MS)
+
+
+def bias_of_retrieved(tables: Mapping[str, tf.Tensor], cross: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """(K_c W_a^c) beta of retrieved behaviours (Eq. 5, 6).
+
+    Args:
+        tables: As for `History.bias`.
+        cross: {cross feature: int32 [B, N', K]}, from `History.cross_at`.
+
+    Returns:
+        float32 [B, N', h, K]; 0 without cross features.
+    """
+    terms = [tf.gather(table, cross[feature]) for feature, table in tables.items()]
+    return tf.linalg.matrix_transpose(tf.add_n(terms)) if terms else tf.zeros([])

@@ -6,10 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from model.config import TableDtype
+from model.id_index import EMPTY, IdIndex
 
 ITEM_ID = "item_id"
 """Name of the item id among the inherent features."""
-UNKNOWN_ID = np.iinfo(np.int64).min
+UNKNOWN_ID = EMPTY
 """Id of row 0, the unknown item: smaller than every other id."""
 _REFRESH_ROWS = 65_536
 
@@ -17,9 +18,8 @@ _REFRESH_ROWS = 65_536
 class ItemTable(tf.Module):
     """Everything the model knows of items, in variables that training and serving read alike.
 
-    Rows are sorted by id, so id -> row is one vectorised bisection; row 0 is the unknown item: no features, projection
-    zero. Dimension 0 of every variable is unspecified in the graph: a servable takes a table of any size by a rewrite
-    of its checkpoint alone.
+    Rows are sorted by id; row 0 is the unknown item: no features, projection zero. Dimension 0 of every variable is
+    unspecified in the graph: a servable takes a table of any size by a rewrite of its checkpoint alone.
 
     Args:
         widths: Inherent feature to None, or the number of values kept of a multi-hot feature.
@@ -32,6 +32,7 @@ class ItemTable(tf.Module):
         super().__init__(name="item_table")
         self.heads, self.head_dim = heads, head_dim
         self.ids = _variable(np.array([UNKNOWN_ID], np.int64), "ids")
+        self.id_index = IdIndex()
         self.index = {
             feature: _variable(np.zeros([1] if width is None else [1, width], np.int32), f"index_{feature}")
             for feature, width in widths.items()
@@ -58,14 +59,12 @@ class ItemTable(tf.Module):
             unknown = np.zeros([1, *values.shape[1:]], np.int32)
             variable.assign(np.concatenate([unknown, values]))
         self.ids.assign(np.concatenate([[UNKNOWN_ID], ids]))
+        self.id_index.assign(ids)
         self.projection.assign(tf.zeros([len(ids) + 1, self.heads * self.head_dim], self.projection.dtype))
 
     def lookup(self, item_id: tf.Tensor) -> tf.Tensor:
         """Rows int32 of item ids int64, any shape; 0 for ids that have none."""
-        flat = tf.reshape(item_id, [-1])
-        row = tf.minimum(tf.searchsorted(self.ids, flat), tf.shape(self.ids)[0] - 1)
-        row = tf.where(tf.equal(tf.gather(self.ids, row), flat), row, 0)
-        return tf.reshape(row, tf.shape(item_id))
+        return tf.reshape(self.id_index.lookup(tf.reshape(item_id, [-1])), tf.shape(item_id))
 
     def features(self, row: tf.Tensor) -> dict[str, tf.Tensor]:
         """Feature indices of rows int32 [...]: {feature: int32 [...] or [..., W]}."""

@@ -50,6 +50,8 @@ def load_ranker(servable: Path) -> Loaded:
     for name, values in table.index.items():
         values.assign(index[name])
     table.ids.assign(saved.item_table.ids)
+    table.id_index.keys.assign(saved.item_table.id_index.keys)
+    table.id_index.rows.assign(saved.item_table.id_index.rows)
     table.projection.assign(saved.item_table.projection)
     table.scale.assign(saved.item_table.scale)
     return Loaded(ranker, schema, encoders, known_ids)

@@ -70,17 +70,18 @@ class Relevance(tf.keras.layers.Layer):
         split = tf.reshape(keys, [shape[0], shape[1], self.heads, self.head_dim])
         return tf.einsum("bnhd,blhd->bhnl", query, split) + bias
 
-    def of_retrieved(self, query: tf.Tensor, keys: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        """Relevance of each candidate's own behaviours.
+    def of_retrieved(self, query: tf.Tensor, inherent: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        """Relevance of each candidate's own behaviours, with current projections.
+
+        (K_h W^h) q is computed as K_h (W^h q): h queries of a candidate meet W^h instead of its K behaviours.
 
         Args:
             query: float32 [B, N, h, d_k].
-            keys: float32 [B, N, K, h * d_k].
+            inherent: float32 [B, N', K, H], K_h; N' = N, or 1 where all candidates share the behaviours.
             bias: float32, broadcast to [B, N, h, K].
 
         Returns:
             float32 [B, N, h, K].
         """
-        shape = tf.shape(keys)
-        split = tf.reshape(keys, [shape[0], shape[1], shape[2], self.heads, self.head_dim])
-        return tf.einsum("bnhd,bnkhd->bnhk", query, split) + bias
+        kernel = tf.reshape(self.inherent_kernel, [-1, self.heads, self.head_dim])
+        return tf.matmul(tf.einsum("bnhd,chd->bnhc", query, kernel), inherent, transpose_b=True) + bias

@@ -8,6 +8,7 @@ from model.encoders import Encoders, feature_key, make_encoder
 from model.history import History
 from model.item_table import ITEM_ID, ItemTable
 from model.schema import DatasetSchema, Feature
+from model.top_k import BLOCK
 
 RawBatch = Mapping[str, tf.Tensor]
 """Named raw inputs: `history/...` [B, L], `history/length` [B], `candidate/item_id` [B, N], `request/timestamp` [B] or
@@ -38,7 +39,7 @@ class RequestEncoder(tf.Module):
 
     def history(self, raw: RawBatch) -> History:
         """The users' histories."""
-        padded = {name: _at_least_one_column(raw[f"history/{name}"]) for name in self._history_columns()}
+        padded = {name: _to_whole_blocks(raw[f"history/{name}"]) for name in self._history_columns()}
         end = raw.get("candidate/history_end")
         end = tf.cast(raw["history/length"][:, tf.newaxis] if end is None else end, tf.int32)
         return History(
@@ -81,9 +82,11 @@ class RequestEncoder(tf.Module):
         return [ITEM_ID, "timestamp", *(f.name for f in self._schema.cross)]
 
 
-def _at_least_one_column(values: tf.Tensor) -> tf.Tensor:
-    # An empty history gets one invisible behaviour, so that gathering "position 0" of nobody stays in range.
-    missing = tf.maximum(1 - tf.shape(values)[1], 0)
+def _to_whole_blocks(values: tf.Tensor) -> tf.Tensor:
+    # The search is fastest on whole blocks. Also, an empty history gets invisible behaviours, so that gathering
+    # "position 0" of nobody stays in range.
+    length = tf.shape(values)[1]
+    missing = tf.maximum(length + (-length) % BLOCK, BLOCK) - length
     return tf.pad(values, [[0, 0], [0, missing]], constant_values="" if values.dtype == tf.string else 0)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from model import id_index
 from model.errors import UserError
 from model.item_table import UNKNOWN_ID
 from model.servable_variables import VARIABLES, aligned, update_fingerprint, write_checkpoint
@@ -23,7 +24,9 @@ from model.servable_variables import VARIABLES, aligned, update_fingerprint, wri
 TWIN_JSON = "assets.extra/twin.json"
 KNOWN_IDS = "assets.extra/known_ids.npy"
 """Item ids in the order of their embedding rows 1, 2, ..., as the export writes them."""
-_KEY = re.compile(r"(?:.*/)?item_table/(ids|projection|scale|index/(.+))/\.ATTRIBUTES/VARIABLE_VALUE")
+_KEY = re.compile(
+    r"(?:.*/)?item_table/(ids|id_index/keys|id_index/rows|projection|scale|index/(.+))/\.ATTRIBUTES/VARIABLE_VALUE"
+)
 _SMALLEST_SCALE = 1e-12
 
 
@@ -178,7 +181,7 @@ def replace_table(servable: Path, rows: TableRows, out: Path, made_from: str | N
     shutil.copytree(servable, out, dirs_exist_ok=True, ignore=_ignore_variables_of(servable))
     reader = _reader(servable)
     values = {
-        "ids": rows.ids,
+        **_ids_and_their_index(rows.ids),
         "projection": rows.projection,
         "scale": rows.scale,
         **{f"index/{feature}": value for feature, value in rows.index.items()},
@@ -205,7 +208,8 @@ def write_projector(servable: Path, out: Path) -> None:
     if known_file.is_file():
         known = np.load(known_file, allow_pickle=False)
         order = np.argsort(known)
-        replaced[keys["ids"]] = np.concatenate([[UNKNOWN_ID], known[order]]).astype(np.int64)
+        ids = np.concatenate([[UNKNOWN_ID], known[order]]).astype(np.int64)
+        replaced |= {keys[name]: value for name, value in _ids_and_their_index(ids).items()}
         replaced[keys["index/item_id"]] = np.concatenate([[0], order + 1]).astype(np.int32)
     write_checkpoint(reader, replaced, out)
 
@@ -224,10 +228,15 @@ def _table_keys(servable: Path, reader: Any) -> dict[str, str]:
             # The checkpoint escapes "/" within a name as ".S" and "." as "..".
             name = re.sub(r"\.([S.])", lambda m: "/" if m[1] == "S" else ".", match[1])
             keys[name] = key
-    missing = {"ids", "projection", "scale"} - set(keys)
+    missing = {"ids", "id_index/keys", "id_index/rows", "projection", "scale"} - set(keys)
     if missing:
         raise ServableTableError(f"{servable}: its checkpoint has no item_table variables {sorted(missing)}")
     return keys
+
+
+def _ids_and_their_index(ids: np.ndarray) -> dict[str, np.ndarray]:
+    keys, rows = id_index.build(ids[1:])
+    return {"ids": ids, "id_index/keys": keys, "id_index/rows": rows}
 
 
 def _empty_table(spec: TableSpec, ids: np.ndarray, scale: np.ndarray) -> TableRows:

@@ -35,20 +35,19 @@ class ShortTerm(tf.keras.layers.Layer):
 
     def call(self, target: tf.Tensor, history: History) -> tf.Tensor:
         """Candidates' inherent features float32 [B, N, H] to float32 [B, N, h * d_k]."""
-        position = recent_positions(history.end, self.length, tf.shape(target)[1])
-        return self.attention(self.relevance.query(target), history, position).output
+        position = recent_positions(history.end, self.length)
+        query = self.relevance.query(target)
+        return self.attention(query, history, position, self.relevance.bias_tables()).output
 
 
-def recent_positions(end: tf.Tensor, size: int, candidates: tf.Tensor) -> tf.Tensor:
+def recent_positions(end: tf.Tensor, size: int) -> tf.Tensor:
     """Positions of the `size` behaviours before each candidate's `end`, newest first; -1 where there are fewer.
 
     Args:
-        end: int32 [B, N'], N' = N or 1.
+        end: int32 [B, N'], N' = N, or 1 where all candidates see the same behaviours.
         size: Number of behaviours.
-        candidates: int32 scalar, N.
 
     Returns:
-        int32 [B, N, size].
+        int32 [B, N', size].
     """
-    position = tf.maximum(end[:, :, tf.newaxis] - 1 - tf.range(size), -1)
-    return tf.broadcast_to(position, [tf.shape(end)[0], candidates, size])
+    return tf.maximum(end[:, :, tf.newaxis] - 1 - tf.range(size), -1)

@@ -57,5 +57,6 @@ class TWIN(tf.keras.layers.Layer):
         """Candidates' inherent features float32 [B, N, H] and their users' histories to their interest."""
         query = self.relevance.query(target)
         keys = self.table.projections(history.row)
-        position = self.cp_gsu(query, keys, history.bias(self.relevance.bias_tables()))
-        return Interest(position, self.esu(query, history, position))
+        bias_tables = self.relevance.bias_tables()
+        position = self.cp_gsu(query, keys, history.bias(bias_tables))
+        return Interest(position, self.esu(query, history, position, bias_tables))

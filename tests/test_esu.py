@@ -36,7 +36,7 @@ def one_head() -> tuple[ExactSearchUnit, History]:
 
 def test_attention_by_hand() -> None:
     esu, history = one_head()
-    attended = esu(tf.constant([[[[0.5]]]]), history, tf.constant([[[0, 1]]]))
+    attended = esu(tf.constant([[[[0.5]]]]), history, tf.constant([[[0, 1]]]), {})
     # alpha = 0.5 * (1, 3); softmax = (1, e) / (1 + e); output = softmax . (1, 3) * 2 * 10.
     e = np.exp(1.0)
     np.testing.assert_allclose(attended.relevance, [[[[0.5, 1.5]]]])
@@ -47,12 +47,12 @@ def test_attention_by_hand() -> None:
 def test_absent_behaviours_weigh_nothing() -> None:
     esu, history = one_head()
     query = tf.constant([[[[0.5]]]])
-    alone = esu(query, history, tf.constant([[[1]]]))
-    with_absent = esu(query, history, tf.constant([[[1, -1, -1]]]))
+    alone = esu(query, history, tf.constant([[[1]]]), {})
+    with_absent = esu(query, history, tf.constant([[[1, -1, -1]]]), {})
     np.testing.assert_allclose(alone.output, with_absent.output)
     np.testing.assert_allclose(with_absent.attention, [[[[1, 0, 0]]]])
     assert np.isneginf(with_absent.relevance.numpy()[0, 0, 0, 1:]).all()
-    nothing = esu(query, history, tf.constant([[[-1, -1]]]))
+    nothing = esu(query, history, tf.constant([[[-1, -1]]]), {})
     np.testing.assert_array_equal(nothing.output, [[[0.0]]])
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.embedding import FeatureEmbeddings
+from model.history import bias_of_retrieved
 from model.relevance import Relevance
 from tests.toy import tensors, toy_ranker, toy_request
 
@@ -13,7 +14,7 @@ from tests.toy import tensors, toy_ranker, toy_request
 def small() -> Relevance:
     """Two heads of width 1, H = 2, one cross feature with three buckets and width 2."""
     cross = FeatureEmbeddings({"play": (3, 2, None)})
-    cross.embeddings["play"].table.assign([[9.0, 9.0], [1.0, 2.0], [0.0, -1.0]])
+    cross.embeddings["play"].table.assign([[0.0, 0.0], [1.0, 2.0], [0.0, -1.0]])
     relevance = Relevance(2, 1, 2, cross)
     relevance.inherent_kernel.assign([[1.0, 0.0], [0.0, 2.0]])  # head 1 sees feature 1, head 2 twice feature 2
     relevance.query_kernel.assign([[3.0, 0.0], [0.0, 1.0]])
@@ -40,10 +41,12 @@ def test_both_stages_compute_the_same_number() -> None:
     relevance = small()
     rng = np.random.default_rng(0)
     query = relevance.query(tf.constant(rng.normal(size=(2, 3, 2)), tf.float32))
-    keys = relevance.project(tf.constant(rng.normal(size=(2, 4, 2)), tf.float32))
-    whole = relevance.of_history(query, keys, tf.zeros([]))  # [B, h, N, L]
-    each = relevance.of_retrieved(query, tf.repeat(keys[:, tf.newaxis], 3, axis=1), tf.zeros([]))  # [B, N, h, L]
-    np.testing.assert_allclose(tf.transpose(whole, [0, 2, 1, 3]), each, rtol=1e-6)
+    inherent = tf.constant(rng.normal(size=(2, 4, 2)), tf.float32)
+    whole = relevance.of_history(query, relevance.project(inherent), tf.zeros([]))  # [B, h, N, L]
+    shared = relevance.of_retrieved(query, inherent[:, tf.newaxis], tf.zeros([]))  # [B, N, h, L]
+    each = relevance.of_retrieved(query, tf.repeat(inherent[:, tf.newaxis], 3, axis=1), tf.zeros([]))
+    np.testing.assert_allclose(tf.transpose(whole, [0, 2, 1, 3]), shared, rtol=1e-5)
+    np.testing.assert_array_equal(shared, each)
 
 
 def test_scores_are_divided_by_the_root_of_the_head_width() -> None:
@@ -64,7 +67,8 @@ def test_both_stages_weigh_cross_features_alike() -> None:
     tables = ranker.twin.relevance.bias_tables()
     searched = history.bias(tables)[:, :, 0]  # [B, h, L]
     every = tf.broadcast_to(tf.range(9), [2, 1, 9])  # [B, 1, K = L]
-    index = history.cross_at(every)
-    exact = tf.add_n([tf.gather(table, index[feature]) for feature, table in tables.items()])[:, 0]  # [B, L, h]
-    np.testing.assert_allclose(tf.transpose(exact, [0, 2, 1]), searched, rtol=1e-5, atol=1e-6)
+    exact = bias_of_retrieved(tables, history.cross_at(every))[:, 0]  # [B, h, L]
+    np.testing.assert_allclose(exact, searched[:, :, :9], rtol=1e-5, atol=1e-6)
+    assert np.isneginf(searched[:, :, 9:]).all()
+    searched = searched[:, :, :9]
     assert np.ptp(searched) > 0.1

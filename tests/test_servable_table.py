@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import fingerprint_pb2
 
+from model.id_index import IdIndex
 from model.servable_table import (
     UNKNOWN_ID,
     ServableTableError,
@@ -33,6 +34,8 @@ class _Table(tf.Module):
     def __init__(self, dtype: str) -> None:
         super().__init__()
         self.ids = _rows(np.array([UNKNOWN_ID, 5, 9], np.int64))
+        self.id_index = IdIndex()
+        self.id_index.assign(np.array([5, 9], np.int64))
         self.projection = _rows(tf.cast([[0] * 4, [1, 2, 3, 4], [5, 6, 7, 8]], dtype))
         self.scale = tf.Variable(tf.ones([HEADS]), trainable=False)
         self.index = {
@@ -50,8 +53,7 @@ class _Model(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="item_id")])
     def look_up(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
         table = self.item_table
-        row = tf.minimum(tf.searchsorted(table.ids, item_id), tf.shape(table.ids)[0] - 1)
-        row = tf.where(tf.gather(table.ids, row) == item_id, row, 0)
+        row = table.id_index.lookup(item_id)
         projection = tf.cast(tf.gather(table.projection, row), tf.float32) * tf.repeat(table.scale, WIDTH // HEADS)
         return {"projection": projection, "pair": tf.gather(table.index["a/b.c"], row), "other": self.other + 0}
 

@@ -7,10 +7,10 @@ from model.short_term import recent_positions
 
 
 def test_newest_first_from_each_candidates_own_end() -> None:
-    found = recent_positions(tf.constant([[5, 2, 0]]), 3, tf.constant(3))
+    found = recent_positions(tf.constant([[5, 2, 0]]), 3)
     np.testing.assert_array_equal(found, [[[4, 3, 2], [1, 0, -1], [-1, -1, -1]]])
 
 
-def test_one_end_serves_all_candidates() -> None:
-    found = recent_positions(tf.constant([[2]]), 2, tf.constant(3))
-    np.testing.assert_array_equal(found, [[[1, 0]] * 3])
+def test_candidates_with_one_end_share_their_behaviours() -> None:
+    found = recent_positions(tf.constant([[2]]), 2)
+    np.testing.assert_array_equal(found, [[[1, 0]]])

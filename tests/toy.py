@@ -52,6 +52,8 @@ def toy_ranker(config: TwinConfig = SMALL, seed: int = 0) -> TwinRanker:
     ranker = TwinRanker(toy_schema(), ENCODERS, config, KNOWN, {"topics": 2})
     for variable in ranker.trainable_variables:
         variable.assign(rng.normal(0, 0.5, variable.shape))
+    for table in ranker.embedding_variables():
+        table.assign(tf.concat([tf.zeros_like(table[:1]), table[1:]], axis=0))
     ranker.item_table.assign(
         ITEM_IDS,
         {
