@@ -7,7 +7,25 @@ from setuptools import find_packages, setup
 # Every command prints with these two; all else belongs to an extra.
 BASE = ["typer>=0.29,<1", "rich>=13"]
 CLIENT = ["numpy>=1.26,<3", "httpx>=0.27", "grpcio>=1.60", "protobuf>=4.25", "tensorflow-serving-api>=2.16,<2.22"]
-SERVING = [*CLIENT, "tensorflow>=2.16,<2.22", "starlette>=0.37", "uvicorn>=0.29", "psutil>=5.9", "pyyaml>=6"]
+SERVING = [
+    *CLIENT,
+    "tensorflow>=2.16,<2.22",
+    "starlette>=0.37",
+    "uvicorn>=0.29",
+    "psutil>=5.9",
+    "pyyaml>=6",
+    "grpcio-health-checking>=1.60",
+]
+# What `twin refresh` needs: no TFX, tfx-bsl or training code.
+REFRESH = [
+    "tensorflow>=2.16,<2.22",
+    "tf-keras>=2.16,<2.22",
+    "tensorflow-metadata>=1.16,<1.22",
+    "tensorflow-serving-api>=2.16,<2.22",
+    "apache-beam>=2.60,<3",
+    "numpy>=1.26,<3",
+    "pyarrow>=10",
+]
 PIPELINES = [
     "tfx>=1.16,<1.22",
     "tensorflow>=2.16,<2.22",
@@ -23,7 +41,16 @@ PIPELINES = [
     "dill",  # tfx-bsl imports it; Beam has it only as an extra
     "pip",  # TFX builds and installs a wheel of the user's modules
 ]
-DEV = [*SERVING, *PIPELINES, "kfp-pipeline-spec", "pytest>=8", "hypothesis>=6", "ruff>=0.6", "mypy>=1.11"]
+DEV = [
+    *SERVING,
+    *PIPELINES,
+    "kfp-pipeline-spec",
+    "prometheus-client>=0.20",
+    "pytest>=8",
+    "hypothesis>=6",
+    "ruff>=0.6",
+    "mypy>=1.11",
+]
 
 setup(
     name="twin-ctr",
@@ -36,9 +63,9 @@ setup(
     python_requires=">=3.11,<3.13",
     py_modules=["twin"],
     packages=find_packages(include=["model*", "pipelines*", "serving*", "schemas*"]),
-    package_data={"schemas": ["*/*.pbtxt", "*/*.yaml"], "pipelines": ["*.yaml"]},
+    package_data={"schemas": ["*/*.pbtxt", "*/*.yaml"], "pipelines": ["*.yaml"], "serving": ["deploy/*", "deploy/*/*"]},
     install_requires=BASE,
-    extras_require={"client": CLIENT, "serving": SERVING, "pipelines": PIPELINES, "dev": DEV},
+    extras_require={"client": CLIENT, "serving": SERVING, "refresh": REFRESH, "pipelines": PIPELINES, "dev": DEV},
     entry_points={"console_scripts": ["twin=twin:main"]},
     classifiers=["Operating System :: POSIX :: Linux", "Programming Language :: Python :: 3.11"],
 )

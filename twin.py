@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "refresh": "pipelines.commands.refresh:refresh",
     "serve": "serving.commands.serve:serve",
     "predict": "serving.commands.predict:predict",
+    "conformance": "serving.commands.conformance:conformance",
     "consistency": "pipelines.commands.consistency:consistency",
     "bench": "twin:bench",
 }
@@ -32,6 +33,7 @@ BENCH_COMMANDS: dict[str, str] = {
     "preprocess": "pipelines.commands.bench_preprocess:bench_preprocess",
     "training": "pipelines.commands.bench_training:bench_training",
     "refresh": "pipelines.commands.bench_refresh:bench_refresh",
+    "serving": "pipelines.commands.bench_serving:bench_serving",
 }
 
 

@@ -37,7 +37,7 @@ def export(
         out: Directory to create.
         trained_before_ms: End of the range of the training targets' times, for a warm start.
     """
-    tf.saved_model.save(_variables(ranker), str(out), signatures=Signatures(ranker, schema).functions)
+    tf.saved_model.save(servable_variables(ranker), str(out), signatures=Signatures(ranker, schema).functions)
     _declare_shapes(out / "saved_model.pb", schema)
     extra = out / EXTRA
     extra.mkdir()
@@ -57,7 +57,7 @@ def export(
     (extra / "twin.json").write_text(json.dumps(about, indent=1))
 
 
-def _variables(ranker: TwinRanker) -> tf.Module:
+def servable_variables(ranker: TwinRanker) -> tf.Module:
     """The variables of the servable, by the names that refresh (`item_table`) and warm start (the others) reach for.
 
     Layers stay out: Keras would trace each one's call as a function of its own.

@@ -11,6 +11,8 @@ from model.schema import DatasetSchema, load_schema
 TOPICS = 64
 TOPICS_WIDTH = 4
 ITEMS_PER_AUTHOR = 5
+NOW_MS = 1_700_000_000_000
+"""Time of the requests, ms."""
 _VALUES = 8
 
 
@@ -52,3 +54,25 @@ def bench_ranker(items: int, config: TwinConfig, seed: int) -> TwinRanker:
         },
     )
     return ranker
+
+
+def bench_request(items: int, history_length: int, candidates: int, seed: int) -> dict[str, np.ndarray]:
+    """A request of one user; popular items come more often, as in life."""
+    rng = np.random.default_rng(seed)
+
+    def popular(count: int) -> np.ndarray:
+        return (items * rng.random([1, count]) ** 2).astype(np.int64)
+
+    return {
+        "history/item_id": popular(history_length),
+        "history/length": np.array([history_length]),
+        "history/timestamp": np.sort(NOW_MS - rng.integers(1, 2 * 10**10, [1, history_length]), axis=1),
+        "history/play_seconds": rng.gamma(2, 8, [1, history_length]).astype(np.float32),
+        "history/completion": rng.gamma(2, 8, [1, history_length]).astype(np.float32),
+        "history/liked": rng.integers(0, 2, [1, history_length]),
+        "candidate/item_id": popular(candidates),
+        "request/timestamp": np.array([NOW_MS]),
+        "user/age_group": np.array([1]),
+        "user/activity": np.array([b"1"], object),
+        "context/page_position": np.array([2]),
+    }

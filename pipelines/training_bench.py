@@ -17,9 +17,8 @@ from model.ranker import TwinRanker
 from model.request import RawBatch
 from model.train import TableRefresh
 from model.windows import window_dataset
-from pipelines.bench_ranker import bench_ranker, bench_schema
+from pipelines.bench_ranker import NOW_MS, bench_ranker, bench_schema
 
-_NOW = 1_700_000_000_000
 _WARM_UP_STEPS = 3
 _ALONE_REPEATS = 5
 
@@ -90,7 +89,7 @@ def write_examples(folder: Path, config: TwinConfig, items: int, windows_per_use
 
 def _user(rng: np.random.Generator, config: TwinConfig, items: int, targets: int) -> dict[str, np.ndarray]:
     length = config.history_length + targets
-    time_ms = np.sort(_NOW - rng.integers(0, 2 * 10**10, length))
+    time_ms = np.sort(NOW_MS - rng.integers(0, 2 * 10**10, length))
     # Popular items are looked up more often than others, as in life.
     popular = (items * rng.random(length + targets) ** 2).astype(np.int64)
     return {

@@ -70,7 +70,7 @@ def serve(
     if latest_version(model_dir) is None:
         _say(f"{model_dir} holds no version (1/, 2/, ...) yet; waiting for the first one")
     if real is not None:
-        _serve_real(real, model_dir, model_name, port or _free_port(), rest_port or _free_port(), poll_seconds)
+        _serve_real(real, model_dir, model_name, port or free_port(), rest_port or free_port(), poll_seconds)
     else:
         _serve_embedded(model_dir, model_name, port, rest_port, host, poll_seconds, max_request_bytes)
 
@@ -132,7 +132,8 @@ def _announce(model_name: str, host: str, port: int | None, rest_port: int | Non
     _say(f"try:  curl http://{name}:{rest_port}/v1/models/{model_name}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -85,16 +85,37 @@ def encode(array: Array) -> tensor_pb2.TensorProto:
 
     Returns:
         The message.
+
+    Raises:
+        TensorError: A dtype that TensorFlow does not have, or an object array of something else than strings.
     """
     import tensorflow as tf
 
     if array.dtype.kind in "OUS":
         return _encode_strings(array)
+    # The wire is little endian whatever the array is.
+    native = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    try:
+        data_type = tf.as_dtype(native.dtype).as_datatype_enum
+    except TypeError:
+        raise TensorError(f"arrays of dtype {array.dtype} cannot be sent") from None
     return tensor_pb2.TensorProto(
-        dtype=tf.as_dtype(array.dtype).as_datatype_enum,
-        tensor_shape=_shape_proto(array.shape),
-        tensor_content=np.ascontiguousarray(array).tobytes(),
+        dtype=data_type, tensor_shape=_shape_proto(array.shape), tensor_content=native.tobytes()
     )
+
+
+def as_bytes(array: Array) -> list[bytes]:
+    """The strings of an object, `str` or `bytes` array, flat; text as UTF-8.
+
+    Raises:
+        TensorError: An element is no string.
+    """
+    values: list[bytes] = []
+    for value in array.reshape(-1).tolist():
+        if not isinstance(value, str | bytes):
+            raise TensorError(f"expected strings (str or bytes) in an object array, got {type(value).__name__}")
+        values.append(value.encode() if isinstance(value, str) else value)
+    return values
 
 
 def encode_typed(array: Array, data_type: int) -> tensor_pb2.TensorProto:
@@ -170,8 +191,9 @@ def _varint(value: int) -> bytes:
 
 
 def _encode_strings(array: Array) -> tensor_pb2.TensorProto:
-    values = [value.encode() if isinstance(value, str) else bytes(value) for value in array.reshape(-1).tolist()]
-    return tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=_shape_proto(array.shape), string_val=values)
+    return tensor_pb2.TensorProto(
+        dtype=types_pb2.DT_STRING, tensor_shape=_shape_proto(array.shape), string_val=as_bytes(array)
+    )
 
 
 def _from_content(content: bytes, dtype: np.dtype[np.generic], count: int) -> Array:

@@ -14,8 +14,10 @@ from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from model.schema import DatasetSchema, load_schema
 from pipelines.beam_options import beam_options
-from pipelines.preprocess import OutputPaths, PreprocessReport, SplitConfig, preprocess
-from pipelines.preprocess.blocks import BEHAVIOUR_BIT, LABEL_BIT, Events
+from pipelines.preprocess.event_columns import BEHAVIOUR_BIT, LABEL_BIT, Events
+from pipelines.preprocess.job import OutputPaths, preprocess
+from pipelines.preprocess.report import PreprocessReport
+from pipelines.preprocess.split_config import SplitConfig
 
 Rows = Mapping[str, Sequence[Any]]
 

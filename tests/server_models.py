@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.warmup import WARMUP_FILE
@@ -93,6 +94,92 @@ def export(path: Path, factor: float = 2.0, warmup: bytes | None = None) -> None
         file.parent.mkdir(exist_ok=True)
         with tf.io.TFRecordWriter(str(file)) as writer:
             writer.write(warmup)
+
+
+class _ExampleReader(tf.Module):
+    """Scores tf.Examples of a float `x` and a string `word`."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def both(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Three outputs on one input; signatures that use some of them are cut out of this one."""
+        features = {"x": tf.io.FixedLenFeature([], tf.float32), "word": tf.io.FixedLenFeature([], tf.string, "none")}
+        parsed = tf.io.parse_example(inputs, features)
+        x = parsed["x"]
+        return {
+            "classes": tf.stack([parsed["word"], tf.fill(tf.shape(x), "other")], 1),
+            "scores": tf.stack([x, 1 - x], 1),
+            "outputs": 2 * x,
+            "column": 2 * x[:, None],
+            "pair": tf.stack([x, x], 1),
+            "doubles": tf.cast(x, tf.float64),
+            "three": tf.stack([x, x, x], 1),
+            "long": tf.concat([x, [0.0]], 0),
+            "longer": tf.concat([tf.stack([x, x], 1), [[0.0, 0.0]]], 0),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def slow(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes half a minute."""
+        end = tf.timestamp() + 30
+        loop = tf.while_loop(lambda now: now < end, lambda _: (tf.timestamp(),), (tf.timestamp(),))
+        return {"outputs": tf.zeros_like(inputs, tf.float32) + tf.cast(loop[0] - end, tf.float32)}
+
+
+# Signature name to what it is made of: output key to output of `both`.
+EXAMPLE_SIGNATURES = {
+    "serving_default": {"classes": "classes", "scores": "scores"},
+    "labels": {"classes": "classes"},
+    "scores": {"scores": "scores"},
+    "regress": {"outputs": "outputs"},
+    "column": {"outputs": "column"},
+    "pair": {"outputs": "pair"},
+    "doubles": {"outputs": "doubles"},
+    "flat_scores": {"scores": "outputs"},
+    "text_scores": {"scores": "classes"},
+    "float_classes": {"classes": "scores"},
+    "uneven": {"classes": "classes", "scores": "three"},
+    "longer": {"scores": "longer"},
+    "longer_outputs": {"outputs": "long"},
+    "other": {"other": "scores"},
+    "many": {"classes": "classes", "scores": "scores", "outputs": "outputs"},
+}
+
+
+def export_example_reader(path: Path) -> None:
+    """Writes a SavedModel whose signatures read tf.Examples, all from one tensor.
+
+    `other_key` calls its input otherwise; `two_inputs` has two; `apart` reads from a tensor of its own and has the
+    method name of a classification; `slow` takes half a minute.
+    """
+    model = _ExampleReader()
+    function = model.both.get_concrete_function()
+    tf.saved_model.save(model, str(path), signatures={"both": function, "apart": function, "slow": model.slow})
+    file = path / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    signatures = saved.meta_graphs[0].signature_def
+    both = signatures["both"]
+    for name, outputs in EXAMPLE_SIGNATURES.items():
+        signatures[name].method_name = both.method_name
+        signatures[name].inputs["inputs"].CopyFrom(both.inputs["inputs"])
+        for key, source in outputs.items():
+            signatures[name].outputs[key].CopyFrom(both.outputs[source])
+    for name in ("other_key", "two_inputs"):
+        signatures[name].CopyFrom(signatures["regress"])
+        signatures[name].inputs["examples"].CopyFrom(both.inputs["inputs"])
+    del signatures["other_key"].inputs["inputs"]
+    apart = signatures["apart"]
+    apart.method_name = "tensorflow/serving/classify"
+    for key in set(apart.outputs) - {"classes", "scores"}:
+        del apart.outputs[key]
+    file.write_bytes(saved.SerializeToString())
+
+
+def add_default(path: Path, signature: str, name: str, value: tf.Tensor) -> None:
+    """Gives an input of an exported model's signature a default value."""
+    file = path / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    saved.meta_graphs[0].signature_def[signature].defaults[name].CopyFrom(tf.make_tensor_proto(value))
+    file.write_bytes(saved.SerializeToString())
 
 
 def exporter(factor: float, warmup: bytes | None = None) -> Callable[[Path], None]:

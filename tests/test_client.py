@@ -1,26 +1,21 @@
-"""The client over both protocols, and `twin predict` and `twin serve` around it, against a server process."""
+"""The clients over both protocols, against a server process."""
 
+import asyncio
 import json
-import shutil
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from model.errors import UserError
-from serving.client import Client, PredictError
-from serving.predict import RequestError, as_json, predict, show
+from serving.client import AsyncClient, Client, PredictError, Prediction, Signature, Tls
 from serving.publisher import publish
-from tests.server_models import ECHO_TYPES, ROOT, exporter, served, warmup_record
+from tests.server_models import ECHO_TYPES, exporter, served, warmup_record
 
 INPUTS: dict[str, Any] = {"x": np.array([[1.0, 2.0]], np.float32), "history/length": np.array([3], np.int64)}
 
@@ -38,20 +33,49 @@ def addresses(model_dir: Path) -> Iterator[tuple[str, str]]:
         yield grpc, rest
 
 
+class Awaited:
+    """An `AsyncClient` behind a blocking client's methods, so that one set of tests holds both to the same answers."""
+
+    def __init__(self, **address: str) -> None:
+        self._loop = asyncio.new_event_loop()
+
+        async def make() -> AsyncClient:
+            return AsyncClient(**address)  # type: ignore[arg-type]
+
+        self._client = self._loop.run_until_complete(make())
+
+    def predict(self, *arguments: Any, **options: Any) -> Prediction:
+        return self._loop.run_until_complete(self._client.predict(*arguments, **options))
+
+    def signatures(self, *arguments: Any) -> dict[str, Signature]:
+        return self._loop.run_until_complete(self._client.signatures(*arguments))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.run_until_complete(self._client.close())
+        self._loop.close()
+
+
 @pytest.fixture(scope="module", params=["grpc", "rest"])
-def client(request: pytest.FixtureRequest, addresses: tuple[str, str]) -> Iterator[Client]:
-    with Client(grpc=addresses[0]) if request.param == "grpc" else Client(rest=addresses[1]) as client:
-        client.over_grpc = request.param == "grpc"  # type: ignore[attr-defined]
+def protocol(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=[Client, Awaited])
+def client(request: pytest.FixtureRequest, protocol: str, addresses: tuple[str, str]) -> Iterator[Client]:
+    with request.param(**{protocol: addresses[protocol == "rest"]}) as client:
         yield client
 
 
-def test_predict(client: Client) -> None:
+def test_predict(client: Client, protocol: str) -> None:
     answer = client.predict(INPUTS)
     np.testing.assert_array_equal(answer.outputs["y"], np.array([[2.0, 4.0]], np.float32))
     assert answer.outputs["y"].dtype == np.float32
     assert answer.outputs["twice"].dtype == np.int64
     assert answer.ms > 0
-    assert answer.model_version == (1 if client.over_grpc else None)  # type: ignore[attr-defined]
+    assert answer.model_version == (1 if protocol == "grpc" else None)
 
 
 def test_single_output_choice_of_outputs_and_version(client: Client) -> None:
@@ -93,7 +117,7 @@ def test_signatures(client: Client) -> None:
         ({"inputs": {"x": INPUTS["x"]}}, "INVALID_ARGUMENT", "history/length"),
         ({"inputs": INPUTS, "model": "q"}, "NOT_FOUND", "Latest(q)"),
         ({"inputs": INPUTS, "version": 9}, "NOT_FOUND", "Specific(twin, 9)"),
-        ({"inputs": {"seconds": np.array(30.0)}, "signature": "slow", "timeout_s": 0.3}, "DEADLINE_EXCEEDED", ""),
+        ({"inputs": {"seconds": np.array(1.5)}, "signature": "slow", "timeout_s": 0.3}, "DEADLINE_EXCEEDED", ""),
     ],
 )
 def test_errors_carry_code_and_message(client: Client, arguments: dict[str, Any], code: str, text: str) -> None:
@@ -109,229 +133,154 @@ def test_unknown_signature(client: Client) -> None:
         client.predict(INPUTS, signature="zz")
 
 
-def test_nobody_listens() -> None:
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([[1.0], [1.0, 2.0]], "input x: .*inhomogeneous"),
+        (np.array(["2020-01-01"], "datetime64[D]"), "input x: .*datetime64.* cannot be sent"),
+        (np.array([3, "a"], dtype=object), "input x: expected strings .*, got int"),
+    ],
+)
+def test_inputs_that_cannot_be_sent_are_named(client: Client, value: Any, text: str) -> None:
+    with pytest.raises(PredictError, match=text) as raised:
+        client.predict({**INPUTS, "x": value})
+    assert raised.value.code == "INVALID_ARGUMENT"
+
+
+def test_layout_of_an_array_does_not_matter(client: Client) -> None:
+    swapped = np.array([[1.0, 2.0], [3.0, 4.0]], ">f4").T
+    answer = client.predict({"x": swapped, "history/length": np.array([1, 2, 3, 4], ">i8")[::2]})
+    assert answer.outputs["y"].tolist() == [[2.0, 6.0], [4.0, 8.0]]
+    assert answer.outputs["twice"].tolist() == [2, 6]
+
+
+@pytest.mark.parametrize("kind", [Client, Awaited])
+def test_nobody_listens(kind: type[Client], protocol: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    for client in (Client(grpc=address, timeout_s=5), Client(rest=address, timeout_s=5)):
-        with client, pytest.raises(PredictError, match=address) as raised:
-            client.predict(INPUTS)
-        assert raised.value.code == "UNAVAILABLE"
+    options: dict[str, Any] = {protocol: address, "timeout_s": 5}
+    with kind(**options) as client, pytest.raises(PredictError, match=address) as raised:
+        client.predict(INPUTS)
+    assert raised.value.code == "UNAVAILABLE"
 
 
-def test_one_address_is_needed() -> None:
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_one_address_is_needed(kind: type[Client]) -> None:
     with pytest.raises(ValueError, match="exactly one"):
-        Client()
+        kind()
     with pytest.raises(ValueError, match="exactly one"):
-        Client(grpc="a:1", rest="b:2")
+        kind(grpc="a:1", rest="b:2")
+    with pytest.raises(ValueError, match="https://"):
+        kind(rest="b:2", tls=Tls())
 
 
-# --- twin predict ---
+@contextmanager
+def _http_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Answers each connection with `answer` once the request is there."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, suppress(OSError):
+                    connection.recv(65536)
+                    answer(connection)
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    yield "{}:{}".format(*listener.getsockname())
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
 
 
-def _ask(addresses: tuple[str, str], over_rest: bool, **options: Any) -> Any:
-    defaults: dict[str, Any] = {
-        "model": "twin",
-        "version": None,
-        "signature": None,
-        "request": None,
-        "warmup": None,
-        "timeout_s": 10,
-    }
-    return predict(addresses[over_rest], over_rest, **{**defaults, **options})
+@pytest.mark.parametrize("kind", [Client, Awaited])
+def test_an_answer_that_trickles_in_does_not_outlive_the_deadline(kind: type[Client]) -> None:
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(1000):
+            connection.sendall(b" ")
+            time.sleep(0.02)
+
+    with _http_server(trickle) as address, kind(rest=address, timeout_s=0.3) as client:
+        with pytest.raises(PredictError) as raised:
+            client.signatures()
+        assert raised.value.code == "DEADLINE_EXCEEDED"
 
 
-@pytest.mark.parametrize("over_rest", [False, True])
-def test_recorded_request(addresses: tuple[str, str], model_dir: Path, over_rest: bool) -> None:
-    inputs, answer = _ask(addresses, over_rest, warmup=model_dir)
-    assert as_json(inputs, answer, 3)["outputs"] == {"y": [[2.0, 4.0]], "twice": [6]}
-    console = Console(record=True, width=100)
-    show(inputs, answer, 3, console)
-    assert "float32" in console.export_text()
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b"\xff"])
+def test_other_web_servers_are_told_from_model_servers(body: bytes) -> None:
+    def page(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    with (
+        _http_server(page) as address,
+        Client(rest=address) as client,
+        pytest.raises(PredictError, match="is it a model server"),
+    ):
+        client.signatures()
 
 
-@pytest.mark.parametrize("over_rest", [False, True])
-def test_request_file(addresses: tuple[str, str], tmp_path: Path, over_rest: bool) -> None:
-    file = tmp_path / "request.json"
-    file.write_text('{"inputs": {"x": [[1, 2]], "history/length": [4]}}')
-    assert _ask(addresses, over_rest, request=str(file))[1].outputs["twice"].tolist() == [8]
+def test_an_answer_that_fits_no_signature() -> None:
+    spec = {"outputs": {"y": {"dtype": "DT_FLOAT", "tensor_shape": {"unknown_rank": True}}}, "inputs": {}}
+    metadata = {"metadata": {"signature_def": {"signature_def": {"serving_default": spec}}}}
+    body = json.dumps({**metadata, "outputs": {"other": [1.0]}}).encode()
+
+    def both(connection: socket.socket) -> None:
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        connection.sendall(head % len(body) + body)
+
+    with _http_server(both) as address, Client(rest=address) as client, pytest.raises(PredictError) as raised:
+        client.predict({})
+    assert raised.value.code == "DATA_LOSS"
+    assert "outputs ['y'] of signature serving_default" in raised.value.message
 
 
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [
-        ("{", "request.json"),
-        ("[1]", "the names history/length, x"),
-        ('{"x": [[1, 2]], "z": 1}', r"missing inputs \['history/length'\], unknown inputs \['z'\]"),
-        ('{"x": [[1, "a"]], "history/length": [1]}', "input x: JSON Value"),
-        ('{"x": [[1, 2], [3]], "history/length": [1]}', "input x: Encountered list at unexpected size"),
-    ],
-)
-def test_bad_request_file(addresses: tuple[str, str], tmp_path: Path, content: str, text: str) -> None:
-    file = tmp_path / "request.json"
-    file.write_text(content)
-    with pytest.raises(RequestError, match=text):
-        _ask(addresses, False, request=str(file))
+def test_an_answer_without_metadata() -> None:
+    def empty(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    with (
+        _http_server(empty) as address,
+        Client(rest=address) as client,
+        pytest.raises(PredictError, match="the metadata of model twin cannot be read"),
+    ):
+        client.signatures()
 
 
-def test_no_recorded_request(addresses: tuple[str, str], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no warm-up requests"):
-        _ask(addresses, False, warmup=tmp_path)
+def test_a_model_name_stays_a_name(client: Client) -> None:
+    with pytest.raises(PredictError) as raised:
+        client.signatures("a?b/../c d")
+    assert raised.value.code in ("NOT_FOUND", "INVALID_ARGUMENT")
+    assert "a?b" in raised.value.message
 
 
-def test_candidates_are_ranked() -> None:
-    from serving.client import Prediction
+def test_requests_awaited_together_run_together(addresses: tuple[str, str], protocol: str) -> None:
+    async def ask() -> tuple[float, list[float]]:
+        address: dict[str, Any] = {protocol: addresses[protocol == "rest"]}
+        async with AsyncClient(**address) as client:
+            await client.predict({"seconds": np.array(0.0)}, "slow")
+            started = time.perf_counter()
+            answers = await asyncio.gather(
+                *(client.predict({"seconds": np.array(0.3)}, "slow", timeout_s=20) for _ in range(4))
+            )
+            return time.perf_counter() - started, [float(answer.outputs["waited"][0]) for answer in answers]
 
-    inputs: dict[str, Any] = {"candidate/item_id": np.array([[11, 12, 13]])}
-    answer = Prediction({"pctr": np.array([[0.2, 0.9, 0.5]], np.float32)}, model_version=4, ms=1.25)
-    top = as_json(inputs, answer, 2)["top"]
-    assert [(row["item_id"], row["position"]) for row in top] == [(12, 1), (13, 2)]
-    console = Console(record=True, width=100)
-    show(inputs, answer, 2, console)
-    text = console.export_text()
-    assert "best of 3 candidates" in text
-    assert "answered by version 4 in 1.2 ms" in text
-
-
-# --- twin serve ---
+    passed, waited = asyncio.run(ask())
+    assert passed < sum(waited)
 
 
-def test_hot_swap_under_load_fails_no_request(tmp_path: Path) -> None:
-    for factor in (1.0, 2.0, 3.0):
-        exporter(factor)(tmp_path / "exported" / str(factor))
-    model_dir = tmp_path / "models"
+def test_cancelled_request_ends(addresses: tuple[str, str], protocol: str) -> None:
+    async def ask() -> None:
+        address: dict[str, Any] = {protocol: addresses[protocol == "rest"]}
+        async with AsyncClient(**address) as client:
+            task = asyncio.create_task(client.predict({"seconds": np.array(1.0)}, "slow"))
+            await asyncio.sleep(0.2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert (await client.predict(INPUTS)).outputs
 
-    def publish_factor(factor: float) -> None:
-        source = tmp_path / "exported" / str(factor)
-
-        def build(path: Path) -> None:
-            shutil.copytree(source, path, dirs_exist_ok=True)
-
-        publish(model_dir, build)
-
-    publish_factor(1.0)
-    wrong: list[str] = []
-    seen: set[int] = set()
-    stop = threading.Event()
-
-    def load(address: dict[str, str]) -> None:
-        with Client(**address) as client:  # type: ignore[arg-type]
-            while not stop.is_set():
-                try:
-                    answer = client.predict(INPUTS)
-                except PredictError as error:
-                    wrong.append(str(error))
-                    return
-                factor = float(answer.outputs["y"][0, 0])
-                if answer.model_version is not None:
-                    seen.add(answer.model_version)
-                    if factor != answer.model_version:
-                        wrong.append(f"version {answer.model_version} answered {factor}")
-
-    with served(model_dir) as (process, grpc, rest):
-        threads = [threading.Thread(target=load, args=({"grpc": grpc},)) for _ in range(3)]
-        threads.append(threading.Thread(target=load, args=({"rest": rest},)))
-        for thread in threads:
-            thread.start()
-        for version in (2, 3):
-            publish_factor(float(version))
-            end = time.monotonic() + 30
-            while version not in seen and not wrong and time.monotonic() < end:
-                time.sleep(0.01)
-        time.sleep(0.3)
-        stop.set()
-        for thread in threads:
-            thread.join()
-        assert wrong == []
-        assert seen == {1, 2, 3}
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-
-
-def test_sigterm_finishes_what_runs(model_dir: Path) -> None:
-    with served(model_dir) as (process, grpc, rest):
-        answers: list[float] = []
-
-        def ask(client: Client) -> None:
-            with client:
-                answers.append(float(client.predict({"seconds": np.array(2.0)}, "slow").outputs["waited"][0]))
-
-        rest_client = Client(rest=rest)
-        rest_client.predict(INPUTS)
-        threads = [threading.Thread(target=ask, args=(client,)) for client in (Client(grpc=grpc), rest_client)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.7)
-        process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        with Client(grpc=grpc, timeout_s=1) as late, pytest.raises(PredictError):
-            late.predict(INPUTS)
-        for thread in threads:
-            thread.join()
-        assert len(answers) == 2
-        assert process.wait(30) == 0
-
-
-def _twin(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "twin.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_mistakes_of_the_command_line_exit_with_2(model_dir: Path, tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        done = _twin("serve", "--embedded", "--model-dir", str(model_dir), "--port", port, "--rest-port", "0")
-    assert done.returncode == 2
-    assert f"cannot listen on 127.0.0.1:{port} for gRPC: Address already in use" in done.stderr
-    assert "Traceback" not in done.stderr
-    done = _twin("serve", "--model-dir", str(tmp_path / "none"))
-    assert done.returncode == 2
-    assert "is no directory" in done.stderr
-    done = _twin("serve", "--embedded", "--model-dir", str(model_dir / "1"))
-    assert done.returncode == 2
-    assert "is one version (it holds saved_model.pb)" in done.stderr
-    assert f"the numbered versions: {model_dir}\n" in done.stderr
-
-
-def test_serve_says_that_it_waits_for_a_version(tmp_path: Path) -> None:
-    command = [sys.executable, "twin.py", "serve", "--embedded", "--model-dir", str(tmp_path)]
-    command += ["--port", "0", "--rest-port", "0"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line == f"{tmp_path} holds no version (1/, 2/, ...) yet; waiting for the first one\n"
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def test_model_that_does_not_load_ends_the_server(tmp_path: Path) -> None:
-    (tmp_path / "1").mkdir()
-    done = _twin("serve", "--embedded", "--model-dir", str(tmp_path), "--port", "0", "--rest-port", "0")
-    assert done.returncode == 2
-    assert "Could not find SavedModel" in done.stderr
-
-
-def test_predict_command(addresses: tuple[str, str], model_dir: Path) -> None:
-    done = _twin("predict", "--grpc", addresses[0], "--warmup", str(model_dir), "--json")
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout.splitlines()[-1])
-    assert answer["outputs"]["twice"] == [6]
-    assert answer["model_version"] == 1
-    assert answer["latency_ms"] > 0
-
-
-def test_serve_prefers_the_real_server(model_dir: Path, tmp_path: Path) -> None:
-    program = tmp_path / "tensorflow_model_server"
-    program.write_text('#!/bin/sh\necho "real: $@"\n')
-    program.chmod(0o755)
-    code = "import sys, typer; from serving.commands.serve import serve; typer.run(serve)"
-    command = [sys.executable, "-c", code, "--model-dir", str(model_dir), "--port", "9000", "--rest-port", "9001"]
-    done = subprocess.run(
-        command, cwd=ROOT, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=False
-    )
-    assert f"server: {program}" in done.stdout
-    assert f"real: --port=9000 --rest_api_port=9001 --model_name=twin --model_base_path={model_dir}" in done.stdout
+    asyncio.run(ask())

@@ -53,10 +53,11 @@ def of_extra(wheel: Path, extra: str) -> set[str]:
 
 
 def test_client_and_serving_hosts_need_no_tfx(wheel: Path) -> None:
-    for extra in ("client", "serving"):
+    for extra in ("client", "serving", "refresh"):
         names = of_extra(wheel, extra)
         assert names
-        assert not names & {"tfx", "tfx-bsl", "apache-beam", "tensorflow-transform", "tensorflow-recommenders"}
+        assert not names & {"tfx", "tfx-bsl", "tensorflow-transform", "tensorflow-recommenders"}
+        assert ("apache-beam" in names) == (extra == "refresh")
     assert "tensorflow" not in of_extra(wheel, "client")
     assert {"tfx", "apache-beam", "dill", "pip"} <= of_extra(wheel, "pipelines")
     assert of_extra(wheel, "serving") | of_extra(wheel, "pipelines") <= of_extra(wheel, "dev")

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.schema import DatasetSchema
-from pipelines.preprocess import SplitConfig
 from pipelines.preprocess.sequences import build_sequences, drop_duplicates
+from pipelines.preprocess.split_config import SplitConfig
 from tests.preprocess_support import (
     ITEM_ROWS,
     PLAIN_EVENTS,

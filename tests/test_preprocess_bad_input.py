@@ -10,8 +10,10 @@ import pytest
 from model import schema as model_schema
 from model.errors import UserError
 from pipelines.dead_letters import Reason
-from pipelines.preprocess import OutputPaths, SplitConfig, catalog, job, parsing
+from pipelines.preprocess import catalog, job, parsing
+from pipelines.preprocess.job import OutputPaths
 from pipelines.preprocess.report import CountMismatchError
+from pipelines.preprocess.split_config import SplitConfig
 from pipelines.readers import RawDataError
 from tests.preprocess_support import (
     EVENTS,

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.schema import DatasetSchema
+from pipelines import readers
 from pipelines.readers import RawDataError, Span, csv_header, find_files, open_table, read_chunks
 from tests.preprocess_support import ITEM_ROWS, event_rows, write_csv, write_parquet, write_schema
 
@@ -40,6 +41,55 @@ def test_csv_rows_keep_their_numbers_around_malformed_ones(tmp_path: Path) -> No
         (5, b"5", b"\xff"),
         (6, "last,6,"),
     ]
+
+
+HEADER = b"a,b,c,d\n"
+
+
+def test_an_open_quote_loses_each_line_it_swallows_and_no_other(tmp_path: Path) -> None:
+    text = HEADER + b'1,2,"x\n5,6,7,8\n9,10,11,"y"\n13,14,15,16\n'
+    # The quote before y closes the one before x: a row of three fields.
+    assert csv_rows(tmp_path / "t.csv", text, ("a", "d")) == [
+        (1, 'a quote opened in this row swallowed the 2 after it: 1,2,"x'),
+        (2, "swallowed by a quote opened in row 1: 5,6,7,8"),
+        (3, 'swallowed by a quote opened in row 1: 9,10,11,"y"'),
+        (4, b"13", b"16"),
+    ]
+
+
+def test_an_open_quote_that_leaves_a_row_of_the_right_length_is_found(tmp_path: Path) -> None:
+    # Column c, which holds the swallowed rows, is not even asked for.
+    text = HEADER + b'0,0,0,0\n1,2,"3,4\n5,6,7,8\n9,10,"11,12\n13,14,15,16\n'
+    assert csv_rows(tmp_path / "t.csv", text, ("a", "d")) == [
+        (1, b"0", b"0"),
+        (2, "a quote opened in this row swallowed the 2 after it: 1,2,3,4"),
+        (3, "swallowed by a quote opened in row 2: 5,6,7,8"),
+        (4, "swallowed by a quote opened in row 2: 9,10,11,12"),
+        (5, b"13", b"16"),
+    ]
+
+
+@pytest.mark.parametrize("opened", [b'1,2,3,"4', b'1,"2,3,4'])
+def test_a_quote_open_until_the_end_of_the_file(tmp_path: Path, opened: bytes) -> None:
+    rows = csv_rows(tmp_path / "t.csv", HEADER + b"0,0,0,0\n" + opened + b"\n" + b"5,6,7,8\n" * 50, ("a", "d"))
+    assert rows[0] == (1, b"0", b"0")
+    assert sorted(row[0] for row in rows) == list(range(1, 53))  # type: ignore[type-var]
+    assert sum("swallowed by a quote opened in row 2: 5,6,7,8" in str(row[1]) for row in rows) == 50
+
+
+def test_text_of_several_lines_is_text(tmp_path: Path) -> None:
+    text = HEADER + b'1,2,"one, two\nthree, four",4\n5,6,"x\n\ny",8\n'
+    assert csv_rows(tmp_path / "t.csv", text, ("c", "d")) == [
+        (1, b"one, two\nthree, four", b"4"),
+        (2, b"x\n\ny", b"8"),
+    ]
+
+
+def test_a_quote_open_for_megabytes_is_an_error_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "_CSV_BLOCK_BYTES", 1000)
+    text = HEADER + b"0,0,0,0\n" * 5 + b'1,2,"3,4\n' + b"5,6,7,8\n" * 500
+    with pytest.raises(RawDataError, match=r"t\.csv: line 7: a row of more than 1,000 bytes begins"):
+        csv_rows(tmp_path / "t.csv", text, ("a",))
 
 
 def test_row_groups_become_spans_with_their_first_row(tmp_path: Path, schema: DatasetSchema) -> None:

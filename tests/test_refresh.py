@@ -26,7 +26,7 @@ from model.export import export
 from model.servable_table import TWIN_JSON, read_ids, read_table
 from pipelines.beam_options import beam_options
 from pipelines.refresh import RefreshError, RefreshReport, refresh
-from pipelines.servable_check import WARMUP_REQUESTS, ServableCheckError
+from pipelines.replay_warmups import WARMUP_REQUESTS, ServableCheckError
 from serving.publisher import publish, versions
 from tests.toy import ENCODERS, ITEM_IDS, KNOWN, NOW, SMALL, toy_ranker, toy_request, toy_schema
 
@@ -239,7 +239,33 @@ def test_killed_at_any_moment_the_versions_stay_whole_and_the_next_run_succeeds(
     assert sorted(p.name for p in (model_dir / ".refresh").iterdir()) == ["dead_letters", "report.json"]
 
 
-def test_refresh_imports_no_tfx(tmp_path: Path) -> None:
-    script = "import sys, pipelines.refresh; assert not [m for m in sys.modules if m.split('.')[0] == 'tfx']"
+def test_refresh_works_where_tfx_is_not_installed(model_dir: Path, tmp_path: Path) -> None:
+    catalog = write_catalog(tmp_path / "data", ITEM_IDS.tolist())
+    absent = ["tfx", "tfx_bsl", "ml_metadata", "tensorflow_transform", "tensorflow_data_validation", "dill"]
+    absent += ["tensorflow_model_analysis", "tensorflow_recommenders", "sklearn", "nltk", "psutil", "IPython"]
+    script = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {absent}:\n"
+        "            raise ModuleNotFoundError(name + ' is not installed', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        f"sys.argv = {command(model_dir, catalog)[1:]}\n"
+        "import twin\n"
+        "twin.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["version"] == 2
+
+
+def test_refresh_loads_nothing_it_never_uses() -> None:
+    script = (
+        "import sys\n"
+        "from pipelines.commands.refresh import without_unused_clients\n"
+        "with without_unused_clients():\n"
+        "    import pipelines.refresh\n"
+        "assert not {'tfx', 'tfx_bsl', 'IPython', 'pymongo', 'google.cloud.bigquery'} & {*sys.modules}\n"
+    )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

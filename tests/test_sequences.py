@@ -7,8 +7,8 @@ import pytest
 
 from model.errors import UserError
 from model.schema import item_key
-from pipelines.preprocess import SplitConfig
 from pipelines.preprocess.sequences import build_sequences, drop_duplicates
+from pipelines.preprocess.split_config import SplitConfig
 from tests.preprocess_support import (
     EVENTS,
     ITEM_ROWS,

@@ -2,7 +2,8 @@
 
 import serving  # noqa: F401  # isort: skip - sets the environment that TensorFlow reads
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -10,9 +11,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
@@ -21,18 +19,29 @@ from serving.publisher import publish
 from serving.server.model_server import AddressInUseError, ModelServer
 from serving.server.options import ServerOptions, single_model
 from serving.tensors import encode
-from tests.server_models import exporter
+from tests.grpc_support import INVALID, fails
+from tests.server_models import add_default, export
 
 MAX_REQUEST_BYTES = 1_000_000
-INVALID = grpc.StatusCode.INVALID_ARGUMENT
 X = np.array([[1.0, 2.0]], np.float32)
 LENGTH = np.array([3], np.int64)
 
 
+def export_with_default(path: Path) -> None:
+    export(path)
+    add_default(path, "single", "x", tf.constant([1.0, 3.0]))
+    add_default(path, "serving_default", "history/length", tf.constant([4], tf.int64))
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model_dir = tmp_path_factory.mktemp("toy")
-    publish(model_dir, exporter(2.0))
+    publish(model_dir, export_with_default)
+    return model_dir
+
+
+@pytest.fixture(scope="module")
+def server(model_dir: Path) -> Iterator[ModelServer]:
     model = single_model("toy", str(model_dir))
     options = ServerOptions((model,), grpc_port=0, rest_port=None, max_request_bytes=MAX_REQUEST_BYTES)
     server = ModelServer(options)
@@ -63,13 +72,6 @@ def request(signature: str = "", model: str = "toy", **inputs: Any) -> predict_p
 
 def pair(**changed: Any) -> predict_pb2.PredictRequest:
     return request(**{"x": X, "history/length": LENGTH, **changed})
-
-
-def fails(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.RpcError) as raised:
-        call()
-    error: Any = raised.value
-    return error.code(), error.details()
 
 
 def test_predict(stub: Any) -> None:
@@ -130,7 +132,7 @@ def test_missing_spec_and_unknown_servables(stub: Any) -> None:
 
 
 def test_missing_and_extra_inputs(stub: Any) -> None:
-    assert fails(lambda: stub.Predict(request("single"))) == (
+    assert fails(lambda: stub.Predict(request("scalar"))) == (
         INVALID,
         "input size does not match signature: 0!=1 len({}) != len({x}). Sent extra: {}. Missing but required: {x}.",
     )
@@ -138,9 +140,23 @@ def test_missing_and_extra_inputs(stub: Any) -> None:
     assert code == INVALID
     assert "3!=2" in message
     assert "Sent extra: {z}" in message
-    code, message = fails(lambda: stub.Predict(request("single", z=X)))
+    code, message = fails(lambda: stub.Predict(request("scalar", z=X)))
     assert code == INVALID
     assert "x" in message
+
+
+def test_inputs_with_a_default_may_be_left_out(stub: Any) -> None:
+    assert list(stub.Predict(request("single")).outputs["y"].float_val) == [2.0, 6.0]
+    assert list(stub.Predict(request(x=X)).outputs["twice"].int64_val) == [8]
+    without_x = pair()
+    del without_x.inputs["x"]
+    assert fails(lambda: stub.Predict(without_x)) == (
+        INVALID,
+        "Signature input alias: x(feed name: serving_default_x:0) not found in request and no default value provided. "
+        "Inputs expected to be in the request {history/length}, or default input alias set: history/length",
+    )
+    code, message = fails(lambda: stub.Predict(pair(z=X)))
+    assert (code, "3!=2" in message) == (INVALID, True)
 
 
 @pytest.mark.parametrize(
@@ -205,47 +221,20 @@ def test_bytes_that_are_no_message(channel: grpc.Channel, stub: Any) -> None:
 
 def test_long_messages_are_cut(stub: Any) -> None:
     _, message = fails(lambda: stub.Predict(request("z" * 5000)))
-    assert len(message) == 1024 + len("...TRUNCATED")
-    assert message.endswith("...TRUNCATED")
+    assert message == 'Serving signature key "' + "z" * (1024 - len('Serving signature key "')) + "...TRUNCATED"
+
+
+def test_long_messages_are_cut_by_bytes(stub: Any) -> None:
+    _, message = fails(lambda: stub.Predict(request("\u00e9" * 5000)))
+    assert len(message.encode()) <= 1024 + len("...TRUNCATED")
+    assert message.startswith('Serving signature key "\u00e9')
+    assert message.endswith("\u00e9...TRUNCATED")
 
 
 def test_deadline_stops_the_work(stub: Any) -> None:
     code, _ = fails(lambda: stub.Predict(request("slow", seconds=np.float64(60)), timeout=0.3))
     assert code == grpc.StatusCode.DEADLINE_EXCEEDED
     assert stub.Predict(pair()).outputs["y"].float_val
-
-
-def test_metadata(stub: Any) -> None:
-    ask = get_model_metadata_pb2.GetModelMetadataRequest()
-    assert fails(lambda: stub.GetModelMetadata(ask)) == (INVALID, "Missing ModelSpec")
-    ask.model_spec.name = "toy"
-    assert "at least one metadata_field" in fails(lambda: stub.GetModelMetadata(ask))[1]
-    ask.metadata_field.append("other")
-    assert fails(lambda: stub.GetModelMetadata(ask))[0] == INVALID
-    ask.metadata_field[:] = ["signature_def"]
-    response = stub.GetModelMetadata(ask)
-    assert response.model_spec.version.value == 1
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    assert response.metadata["signature_def"].Unpack(signatures)
-    assert signatures.signature_def["serving_default"].inputs["x"].dtype == tf.float32.as_datatype_enum
-
-
-def test_status(channel: grpc.Channel) -> None:
-    stub = model_service_pb2_grpc.ModelServiceStub(channel)
-    ask = get_model_status_pb2.GetModelStatusRequest()
-    assert fails(lambda: stub.GetModelStatus(ask)) == (INVALID, "Missing ModelSpec")
-    ask.model_spec.name = "toy"
-    (one,) = stub.GetModelStatus(ask).model_version_status
-    assert (one.version, one.state, one.status.error_code) == (1, one.AVAILABLE, 0)
-    ask.model_spec.version.value = 5
-    assert fails(lambda: stub.GetModelStatus(ask))[1] == "Could not find version 5 of model toy"
-
-
-def test_what_is_not_built_is_unimplemented(stub: Any) -> None:
-    from tensorflow_serving.apis import classification_pb2
-
-    code, _ = fails(lambda: stub.Classify(classification_pb2.ClassificationRequest()))
-    assert code == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_port_in_use(server: ModelServer) -> None:

@@ -2,6 +2,8 @@
 
 import serving  # noqa: F401  # isort: skip - sets the environment that TensorFlow reads
 
+import gc
+import itertools
 import shutil
 import threading
 import time
@@ -18,8 +20,8 @@ from serving.server.model_store import ModelStore
 from serving.server.options import single_model
 from serving.server.predictor import predict
 from serving.server.servable import Servable
-from serving.server.served_model import State
 from serving.server.status import Code, ServingError
+from serving.server.version import State
 from serving.server.warm_up import warm_up
 from tests.server_models import export, exporter, warmup_record
 
@@ -30,6 +32,8 @@ POLL_S = 0.02
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("exported") / "1"
     export(path)
+    # Every unload collects garbage: half a second over all that TensorFlow has imported.
+    gc.freeze()
     return path
 
 
@@ -112,26 +116,56 @@ def test_a_running_request_keeps_its_version(tmp_path: Path, exported: Path) -> 
         wait_for(store, {2: State.AVAILABLE, 1: State.END})
 
 
-def _truncate(path: Path) -> None:
+def _data(path: Path) -> Path:
     (data,) = (path / "variables").glob("variables.data*")
-    data.write_bytes(b"")
+    return data
+
+
+def _truncate(path: Path) -> None:
+    content = _data(path).read_bytes()
+    _data(path).write_bytes(content[: len(content) // 2])
+
+
+def _warmed(record: bytes) -> Callable[[Path], None]:
+    return lambda path: export(path, warmup=record)
 
 
 @pytest.mark.parametrize(
     ("damage", "code", "text"),
     [
-        (_truncate, None, ""),
+        (_truncate, Code.OUT_OF_RANGE, "variables"),
+        (lambda path: _data(path).write_bytes(b""), None, "variables"),
+        (lambda path: _data(path).unlink(), Code.NOT_FOUND, "variables.data-00000-of-00001"),
+        (lambda path: (path / "variables" / "variables.index").unlink(), Code.NOT_FOUND, "variables/variables"),
         (lambda path: (path / "saved_model.pb").unlink(), Code.NOT_FOUND, "Could not find SavedModel"),
         (lambda path: (path / "saved_model.pb").write_bytes(b"\xff" * 99), Code.DATA_LOSS, "Can't parse"),
         (lambda path: (path / "saved_model.pb").write_bytes(b""), Code.NOT_FOUND, "tags: { serve }"),
+        (_warmed(warmup_record([[1, 2]], [-1])), Code.INVALID_ARGUMENT, "must not be negative"),
         (
-            lambda path: export(path, warmup=warmup_record([[1, 2]], [-1])),
-            Code.INVALID_ARGUMENT,
-            "must not be negative",
+            _warmed(warmup_record([[1, 2]], [1], "score")),
+            Code.FAILED_PRECONDITION,
+            'Serving signature key "score" not found.',
         ),
-        (lambda path: export(path, warmup=b"junk\xff"), Code.DATA_LOSS, "record 0 is no PredictionLog"),
+        (
+            _warmed(warmup_record([[1, 2]], [1], "single")),
+            Code.INVALID_ARGUMENT,
+            "Sent extra: {history/length}. Missing but required: {}",
+        ),
+        (_warmed(b"junk\xff"), Code.DATA_LOSS, "record 0 is no PredictionLog"),
     ],
-    ids=["truncated", "missing", "garbage", "empty", "warm-up fails", "warm-up garbage"],
+    ids=[
+        "truncated variables",
+        "empty variables",
+        "missing variables",
+        "missing index",
+        "missing graph",
+        "garbage graph",
+        "empty graph",
+        "warm-up fails",
+        "warm-up asks for a signature that is not there",
+        "warm-up asks with other inputs",
+        "warm-up garbage",
+    ],
 )
 def test_broken_version_leaves_the_old_one_and_the_next_good_one_loads(
     tmp_path: Path, exported: Path, damage: Callable[[Path], object], code: Code | None, text: str
@@ -164,13 +198,35 @@ def test_retries_and_the_newer_version_does_not_wait_for_them(tmp_path: Path, ex
         wait_for(store, {3: State.AVAILABLE, 2: State.END, 1: State.END})
 
 
+def test_a_load_is_tried_again_as_often_and_as_late_as_told(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    attempts: list[float] = []
+
+    def load(path: Path) -> Servable:
+        attempts.append(time.monotonic())
+        return Servable(path)
+
+    store = ModelStore([single_model("toy", str(tmp_path))], load, POLL_S, 2, 0.2)
+    store.start()
+    try:
+        with pytest.raises(ServingError, match=r"\{name: toy version: 7\} due to error: NOT_FOUND"):
+            store.wait_ready()
+        time.sleep(0.3)
+        assert len(attempts) == 1 + 2
+        assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(attempts))
+        assert states(store) == {7: State.END}
+    finally:
+        store.close()
+
+
 def test_repaired_version_loads_after_it_was_deleted(tmp_path: Path, exported: Path) -> None:
     publish(tmp_path, copy(exported))
     with running(tmp_path) as store:
         publish(tmp_path, lambda path: (path / "notes").touch())
         wait_for(store, {2: State.END, 1: State.AVAILABLE})
         shutil.rmtree(tmp_path / "2")
-        wait_for(store, {1: State.AVAILABLE})
+        time.sleep(10 * POLL_S)
+        assert states(store) == {2: State.END, 1: State.AVAILABLE}
         publish(tmp_path, copy(exported))
         wait_for(store, {2: State.AVAILABLE, 1: State.END})
 
@@ -180,7 +236,9 @@ def test_start_fails_when_no_version_loads(tmp_path: Path) -> None:
     with running(tmp_path, wait=False) as store, pytest.raises(ServingError) as raised:
         store.wait_ready()
     assert raised.value.code is Code.UNKNOWN
-    assert raised.value.message.startswith("1 servable(s) did not become available: {{toy, 4} due to error: NOT_FOUND")
+    assert raised.value.message.startswith(
+        "1 servable(s) did not become available: {{{name: toy version: 4} due to error: NOT_FOUND"
+    )
 
 
 def test_empty_directory_is_waited_for(tmp_path: Path, exported: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import UserError
 from pipelines.beam_options import beam_options
-from pipelines.preprocess import OutputPaths, preprocess
+from pipelines.preprocess.job import OutputPaths, preprocess
 from pipelines.tfx.kept_dead_letters import kept_dead_letters
 from tests.preprocess_support import SPLIT, event_rows, write_data, write_schema
 

@@ -2,21 +2,29 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
+from serving.server.inference_messages import classify_message, multi_inference_message, regress_message
 from serving.server.model_info import check_metadata_fields, model_metadata, model_status
 from serving.server.model_store import ModelStore
 from serving.server.predictor import predict_message
+from serving.server.servable import Servable
 from serving.server.status import Code, ServingError, invalid
 
 _log = logging.getLogger(__name__)
@@ -24,23 +32,54 @@ _MAX_MESSAGE_BYTES = 1024
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 Answer = TypeVar("Answer")
+Asked = TypeVar(
+    "Asked", predict_pb2.PredictRequest, classification_pb2.ClassificationRequest, regression_pb2.RegressionRequest
+)
+Scored = TypeVar(
+    "Scored", predict_pb2.PredictResponse, classification_pb2.ClassificationResponse, regression_pb2.RegressionResponse
+)
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
-    """Predict and GetModelMetadata.
+    """Predict, Classify, Regress, MultiInference and GetModelMetadata.
+
+    Differences from TF Serving: errors of broken tensors and wrong dtypes also name the input and what is wrong with
+    it; the signature that initialises a model is refused; bytes of a class label that are not UTF-8 are replaced.
 
     Args:
         store: The loaded models.
+        check_method_names: Classify and regress only with signatures whose method name says so.
     """
 
-    def __init__(self, store: ModelStore) -> None:
+    def __init__(self, store: ModelStore, check_method_names: bool = False) -> None:
         self._store = store
+        self._classify = partial(classify_message, check_method=check_method_names)
+        self._regress = partial(regress_message, check_method=check_method_names)
+        self._multi_inference = partial(multi_inference_message, check_method=check_method_names)
 
     def Predict(  # noqa: N802
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Runs a signature; work is given up at the client's deadline, an operation that then runs is not stopped."""
-        return _answer(context, lambda: self._predict(request, _remaining_ms(context)))
+        return _answer(context, lambda: self._score(request, predict_message, _remaining_ms(context)))
+
+    def Classify(  # noqa: N802
+        self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
+    ) -> classification_pb2.ClassificationResponse:
+        """Labels and scores of tf.Examples."""
+        return _answer(context, lambda: self._score(request, self._classify, _remaining_ms(context)))
+
+    def Regress(  # noqa: N802
+        self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
+    ) -> regression_pb2.RegressionResponse:
+        """One number for each tf.Example."""
+        return _answer(context, lambda: self._score(request, self._regress, _remaining_ms(context)))
+
+    def MultiInference(  # noqa: N802
+        self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext
+    ) -> inference_pb2.MultiInferenceResponse:
+        """Several signatures of one model on the same tf.Examples; the first task says which version."""
+        return _answer(context, lambda: self._infer(request, _remaining_ms(context)))
 
     def GetModelMetadata(  # noqa: N802
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
@@ -48,13 +87,23 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         """The signatures of a servable."""
         return _answer(context, lambda: self._metadata(request))
 
-    def _predict(self, request: predict_pb2.PredictRequest, timeout_ms: int) -> predict_pb2.PredictResponse:
+    def _score(self, request: Asked, score: Callable[[Servable, Asked, int], Scored], timeout_ms: int) -> Scored:
         _require_model_spec(request)
         spec = request.model_spec
         with self._store.lease(spec.name, version_of(spec), label_of(spec)) as (number, servable):
-            response = predict_message(servable, request, timeout_ms)
+            response = score(servable, request, timeout_ms)
         response.model_spec.name = spec.name
         response.model_spec.version.value = number
+        return response
+
+    def _infer(
+        self, request: inference_pb2.MultiInferenceRequest, timeout_ms: int
+    ) -> inference_pb2.MultiInferenceResponse:
+        spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
+        with self._store.lease(spec.name, version_of(spec), label_of(spec)) as (number, servable):
+            response = self._multi_inference(servable, request, timeout_ms)
+        for result in response.results:
+            result.model_spec.version.value = number
         return response
 
     def _metadata(
@@ -67,7 +116,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
-    """GetModelStatus.
+    """GetModelStatus and HandleReloadConfigRequest.
 
     Args:
         store: The loaded models.
@@ -81,6 +130,23 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """The states of a model's versions; a label is ignored."""
         return _answer(context, lambda: self._status(request))
+
+    def HandleReloadConfigRequest(  # noqa: N802
+        self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """Replaces the list of models; answers once the new ones are available."""
+        return _answer(context, lambda: self._reload(request))
+
+    def _reload(self, request: model_management_pb2.ReloadConfigRequest) -> model_management_pb2.ReloadConfigResponse:
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+                "supported"
+            )
+        self._store.reload(request.config.model_config_list.config)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.error_code = int(Code.OK)
+        return response
 
     def _status(
         self, request: get_model_status_pb2.GetModelStatusRequest
@@ -99,11 +165,7 @@ def label_of(spec: model_pb2.ModelSpec) -> str | None:
     return spec.version_label if spec.HasField("version_label") else None
 
 
-def _require_model_spec(
-    request: predict_pb2.PredictRequest
-    | get_model_metadata_pb2.GetModelMetadataRequest
-    | get_model_status_pb2.GetModelStatusRequest,
-) -> None:
+def _require_model_spec(request: Message) -> None:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
 
@@ -129,8 +191,12 @@ def _answer(context: grpc.ServicerContext, work: Callable[[], Answer]) -> Answer
 
 
 def _abort(context: grpc.ServicerContext, error: ServingError) -> NoReturn:
-    message = error.message
-    if len(message) > _MAX_MESSAGE_BYTES:
-        message = message[:_MAX_MESSAGE_BYTES] + "...TRUNCATED"
-    context.abort(_GRPC_CODES[error.code], message)
+    context.abort(_GRPC_CODES[error.code], _cut(error.message))
     raise AssertionError("abort returned")
+
+
+def _cut(message: str) -> str:
+    content = message.encode("utf-8", "replace")
+    if len(content) <= _MAX_MESSAGE_BYTES:
+        return content.decode()
+    return content[:_MAX_MESSAGE_BYTES].decode("utf-8", "ignore") + "...TRUNCATED"

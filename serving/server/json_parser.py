@@ -19,6 +19,9 @@ _LONG_NUMBER = re.compile(rb"\d{300}")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)")
 _NON_FINITE = re.compile(r"-?(NaN|Infinity|Inf(?!i))")
 _SPACE = " \t\r\n"
+# RapidJSON takes a zero byte for the end of the document.
+_END = ("", "\0")
+_MARK = b"\xef\xbb\xbf"
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -36,16 +39,23 @@ def parse_json(body: bytes) -> Any:
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
-    text = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    mark = len(_MARK) if body.startswith(_MARK) else 0
+    text = body[mark:].decode("utf-8", "surrogateescape")
     try:
         if not _may_differ(body):
             try:
-                return json.loads(text)
+                return json.loads(text, object_pairs_hook=_first_of_equal)
             except ValueError:
                 pass
-        return _SlowParser(text).parse()
+        return _SlowParser(text, mark).parse()
     except RecursionError:
         raise invalid("JSON Parse error: the lists are nested too deeply") from None
+
+
+def _first_of_equal(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of equal names RapidJSON finds the first."""
+    out = dict(pairs)
+    return out if len(out) == len(pairs) else dict(reversed(pairs))
 
 
 def _may_differ(body: bytes) -> bool:
@@ -60,19 +70,21 @@ class _SlowParser:
 
     Args:
         text: The document.
+        offset: Bytes before it, which the offsets in errors count too.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, offset: int) -> None:
         self._text = text
+        self._offset = offset
         self._at = 0
 
     def parse(self) -> Any:
         self._skip_space()
-        if self._at == len(self._text):
+        if self._peek() in _END:
             self._fail("The document is empty.")
         value = self._value()
         self._skip_space()
-        if self._at < len(self._text):
+        if self._peek() not in _END:
             self._fail("The document root must not be followed by other values.")
         return value
 
@@ -103,7 +115,6 @@ class _SlowParser:
             if not self._take(":"):
                 self._fail("Missing a colon after a name of object member.")
             self._skip_space()
-            # Of equal names RapidJSON finds the first.
             out.setdefault(name, self._value())
             self._skip_space()
             if self._take("}"):
@@ -172,7 +183,7 @@ class _SlowParser:
         out: list[str] = []
         while True:
             character = self._peek()
-            if character == "" or character == "\0":
+            if character in _END:
                 self._fail("Missing a closing quotation mark in string.")
             if ord(character) < 0x20:
                 self._fail("Invalid encoding in string.")
@@ -226,7 +237,7 @@ class _SlowParser:
             self._at += 1
 
     def _fail(self, message: str) -> NoReturn:
-        offset = len(self._text[: self._at].encode("utf-8", "surrogateescape"))
+        offset = self._offset + len(self._text[: self._at].encode("utf-8", "surrogateescape"))
         raise _parse_error(message, offset)
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.server.json_parser import parse_json
-from serving.server.json_values import dump, is_base64, to_array
+from serving.server.json_text import dump
+from serving.server.json_values import is_base64, to_array
 from serving.server.status import Code, ServingError, invalid
 
 Array = NDArray[np.generic]
@@ -25,7 +26,7 @@ class Format(enum.Enum):
 
 
 def parse_body(body: bytes) -> tuple[str, dict[str, Any]]:
-    """Parses a predict body.
+    """Parses a predict, classify or regress body.
 
     Args:
         body: The HTTP body.

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-import json
+import re
 from itertools import chain
 from typing import Any
 
@@ -10,11 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorflow.core.framework import types_pb2
 
+from serving.server.json_text import dump
 from serving.server.status import Code, ServingError, invalid
 from serving.tensors import dtype_of, type_name
 
 Array = NDArray[np.generic]
 
+_SPACE = re.compile(r"[ \t\n\v\f\r]+")
+# NumPy's limit; TensorFlow's own is 254.
+_MAX_RANK = 32
 _INT32_TYPES = {types_pb2.DT_INT32, types_pb2.DT_INT16, types_pb2.DT_INT8, types_pb2.DT_UINT8}
 _INT_RANGES: dict[int, tuple[int, int]] = {
     **dict.fromkeys(_INT32_TYPES, (-(2**31), 2**31 - 1)),
@@ -54,6 +58,10 @@ def to_array(value: Any, data_type: int) -> Array:
     array = _leaves(flat, data_type)
     if array is None:
         raise _first_error(value, data_type)
+    if len(shape) > _MAX_RANK:
+        raise invalid(
+            f"lists are nested {len(shape)} deep; tensors of more than {_MAX_RANK} dimensions are not supported"
+        )
     return array.reshape(shape)
 
 
@@ -62,9 +70,12 @@ def is_base64(value: Any) -> bool:
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
-def dump(value: Any) -> str:
-    """A value as error messages print it."""
-    return json.dumps(value, indent=4, ensure_ascii=False)
+def type_text(value: Any) -> str:
+    """RapidJSON's name of a value's type."""
+    if isinstance(value, bool):
+        return str(value)
+    names = {type(None): "Null", dict: "Object", list: "Array", str: "String"}
+    return names.get(type(value), "Number")
 
 
 def _leaves(flat: list[Any], data_type: int) -> Array | None:
@@ -98,7 +109,7 @@ def _floats(flat: list[Any], data_type: int) -> Array | None:
     size = np.abs(values)
     if np.any(np.isfinite(size) & (size > largest)):
         return None
-    if any(type(flat[index]) is int and abs(flat[index]) < 2**64 for index in np.flatnonzero(size > exact)):
+    if any(type(flat[index]) is int and -(2**63) <= flat[index] < 2**64 for index in np.flatnonzero(size > exact)):
         return None
     return values.astype(dtype_of(data_type), copy=False)
 
@@ -152,22 +163,20 @@ def _check_leaf(value: Any, data_type: int) -> None:
                 f"Cannot convert JSON value: {dump(value)} to {type_name(data_type)} without loss of precision."
             )
         raise invalid(
-            f"JSON Value: {dump(value)} Type: {_type_text(value)} is not of expected type: {type_name(data_type)}"
+            f"JSON Value: {dump(value)} Type: {type_text(value)} is not of expected type: {type_name(data_type)}"
         )
 
 
 def _unbase64(value: dict[str, Any]) -> bytes:
     if not is_base64(value):
         raise invalid(f"JSON Value: {dump(value)} not formatted correctly for base64 data")
-    text = value["b64"].rstrip("=")
+    text = _SPACE.sub("", value["b64"])
+    data = text.rstrip("=.")
+    pads, expected = len(text) - len(data), -len(data) % 4
+    # Padding may be left out, but not be wrong.
+    if pads not in (0, expected):
+        raise invalid("Unable to base64 decode")
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        return base64.b64decode(data + "=" * expected, validate=True)
     except (binascii.Error, ValueError):
         raise invalid("Unable to base64 decode") from None
-
-
-def _type_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value)
-    names = {type(None): "Null", dict: "Object", list: "Array", str: "String"}
-    return names.get(type(value), "Number")

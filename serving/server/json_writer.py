@@ -1,7 +1,6 @@
 """Arrays to REST predict answers, character for character as TF Serving prints them."""
 
 import base64
-import json
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -10,13 +9,13 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.server.json_tensor import Format
+from serving.server.json_text import DOUBLE_DIGITS, FLOAT_DIGITS, INDENT, decimal_texts, quote
 from serving.server.status import invalid
 from serving.tensors import type_name
 
 Array = NDArray[np.generic]
 
-_INDENT = 4
-_MAX_DIGITS: dict[int, int] = {types_pb2.DT_FLOAT: 9, types_pb2.DT_DOUBLE: 17}
+_MAX_DIGITS: dict[int, int] = {types_pb2.DT_FLOAT: FLOAT_DIGITS, types_pb2.DT_DOUBLE: DOUBLE_DIGITS}
 _INTS = {
     types_pb2.DT_INT32,
     types_pb2.DT_INT16,
@@ -40,42 +39,18 @@ def write_outputs(form: Format, outputs: Mapping[str, Array], infos: Mapping[str
         The body: UTF-8, except for string tensors that hold other bytes.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, an output without JSON form, or in row form outputs of rank 0 or of unequal
-            first dimension.
+        ServingError: INVALID_ARGUMENT, no output or one without JSON form, or in row form outputs of rank 0 or of
+            unequal first dimension.
     """
+    if not outputs:
+        raise invalid("Cannot convert empty tensor map to JSON")
     text = _rows(outputs, infos) if form is Format.ROW else _columns(outputs, infos)
     return text.encode("utf-8", "surrogateescape")
 
 
 def write_error(message: str) -> bytes:
     """Prints an error body."""
-    return f'{{\n    "error": {_quote(message)}\n}}'.encode("utf-8", "surrogateescape")
-
-
-def decimal_texts(values: Array, max_digits: int) -> list[str]:
-    """Prints floats: %g where that reads back as the same number, else with `max_digits`; whole numbers with ".0".
-
-    Args:
-        values: float32 or float64, any shape.
-        max_digits: Digits that always read back: 9 or 17.
-
-    Returns:
-        The texts, in row-major order; NaN, Infinity and -Infinity as bare words.
-    """
-    flat = values.reshape(-1)
-    numbers = flat.tolist()
-    texts = [f"{number:g}" for number in numbers]
-    with np.errstate(over="ignore"):
-        short = np.array(texts, dtype=np.float64).astype(flat.dtype)
-    for index in np.flatnonzero(short != flat).tolist():
-        texts[index] = f"{numbers[index]:.{max_digits}g}"
-    texts = [text if "." in text or "e" in text else text + ".0" for text in texts]
-    for index in np.flatnonzero(~np.isfinite(flat)).tolist():
-        texts[index] = _NON_FINITE[str(numbers[index])]
-    return texts
-
-
-_NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+    return f'{{\n    "error": {quote(message)}\n}}'.encode("utf-8", "surrogateescape")
 
 
 def _columns(outputs: Mapping[str, Array], infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> str:
@@ -87,8 +62,8 @@ def _columns(outputs: Mapping[str, Array], infos: Mapping[str, meta_graph_pb2.Te
         rendered[name] = _multi_line(tokens, array.shape, depth)
     if not several:
         return f'{{\n    "outputs": {next(iter(rendered.values()))}\n}}'
-    pad = " " * _INDENT * 2
-    members = ",\n".join(f"{pad}{_quote(name)}: {text}" for name, text in rendered.items())
+    pad = " " * INDENT * 2
+    members = ",\n".join(f"{pad}{quote(name)}: {text}" for name, text in rendered.items())
     return f'{{\n    "outputs": {{\n{members}\n    }}\n}}'
 
 
@@ -103,10 +78,10 @@ def _rows(outputs: Mapping[str, Array], infos: Mapping[str, meta_graph_pb2.Tenso
     if not several:
         # The peculiar place of the closing bracket is the real one.
         return f'{{\n    "predictions": [{", ".join(next(iter(columns.values())))}\n    ]\n}}'
-    pad = " " * _INDENT * 2
+    pad = " " * INDENT * 2
     rows = []
     for index in range(batch):
-        members = ",\n".join(f"{pad}    {_quote(name)}: {column[index]}" for name, column in columns.items())
+        members = ",\n".join(f"{pad}    {quote(name)}: {column[index]}" for name, column in columns.items())
         rows.append(f"{pad}{{\n{members}\n{pad}}}")
     body = ",\n".join(rows)
     return f'{{\n    "predictions": [\n{body}\n    ]\n}}'
@@ -135,11 +110,11 @@ def _tokens(name: str, array: Array, data_type: int, depth: int) -> list[str]:
         return list(map(str, flat))
     if data_type == types_pb2.DT_BOOL:
         return ["true" if value else "false" for value in flat]
-    if data_type != types_pb2.DT_STRING:
+    if data_type != types_pb2.DT_STRING and flat:
         raise invalid(f"Failed to write JSON value for tensor type: {type_name(data_type)}")
     if not name.endswith("_bytes"):
-        return [_quote(value.decode("utf-8", "surrogateescape")) for value in flat]
-    inner, outer = " " * _INDENT * (depth + 1), " " * _INDENT * depth
+        return [quote(value.decode("utf-8", "surrogateescape")) for value in flat]
+    inner, outer = " " * INDENT * (depth + 1), " " * INDENT * depth
     return [f'{{\n{inner}"b64": "{base64.b64encode(value).decode()}"\n{outer}}}' for value in flat]
 
 
@@ -154,10 +129,6 @@ def _multi_line(tokens: Iterator[str], shape: tuple[int, ...], depth: int) -> st
         return next(tokens)
     if shape[0] == 0:
         return "[]"
-    pad = " " * _INDENT * (depth + 1)
+    pad = " " * INDENT * (depth + 1)
     items = ",\n".join(f"{pad}{_multi_line(tokens, shape[1:], depth + 1)}" for _ in range(shape[0]))
-    return f"[\n{items}\n{' ' * _INDENT * depth}]"
-
-
-def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return f"[\n{items}\n{' ' * INDENT * depth}]"

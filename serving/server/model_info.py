@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from google.protobuf import json_format
-from tensorflow.core.framework import types_pb2
+from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
@@ -12,6 +12,7 @@ from serving.server.model_store import ModelStore
 from serving.server.status import Code, invalid
 
 SIGNATURE_DEF = "signature_def"
+_HTML_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>\x7f"}
 
 
 def model_status(store: ModelStore, name: str, version: int | None) -> get_model_status_pb2.GetModelStatusResponse:
@@ -38,7 +39,7 @@ def status_json(response: get_model_status_pb2.GetModelStatusResponse) -> str:
         }
         for one in response.model_version_status
     ]
-    return json.dumps({"model_version_status": statuses}, indent=1, ensure_ascii=False) + "\n"
+    return _print({"model_version_status": statuses})
 
 
 def model_metadata(
@@ -70,7 +71,8 @@ def check_metadata_fields(fields: list[str]) -> None:
         raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
     for field in fields:
         if field != SIGNATURE_DEF:
-            raise invalid(f"Metadata field {field} is not supported")
+            # The real server forgets to fill in its %s.
+            raise invalid(f"Metadata field %s is not supported{field}")
 
 
 def metadata_json(response: get_model_metadata_pb2.GetModelMetadataResponse) -> str:
@@ -83,8 +85,14 @@ def metadata_json(response: get_model_metadata_pb2.GetModelMetadataResponse) -> 
         "version": str(response.model_spec.version.value),
     }
     defs = {key: _signature(signature) for key, signature in signatures.signature_def.items()}
-    body = {"model_spec": spec, "metadata": {"signature_def": {"signature_def": defs}}}
-    return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
+    # The real one is glued together of these parts too.
+    return f'{{\n"model_spec":{_print(spec)},\n"metadata": {{"signature_def": {_print({"signature_def": defs})}}}\n}}\n'
+
+
+def _print(message: dict[str, Any]) -> str:
+    """JSON as protobuf's C++ library prints messages: no character that would begin or end an HTML tag."""
+    text = json.dumps(message, indent=1, ensure_ascii=False)
+    return text.translate(_HTML_ESCAPES) + "\n"
 
 
 def _signature(signature: meta_graph_pb2.SignatureDef) -> dict[str, Any]:
@@ -92,17 +100,26 @@ def _signature(signature: meta_graph_pb2.SignatureDef) -> dict[str, Any]:
         "inputs": {key: _tensor(info) for key, info in signature.inputs.items()},
         "outputs": {key: _tensor(info) for key, info in signature.outputs.items()},
         "method_name": signature.method_name,
-        "defaults": {
-            key: json_format.MessageToDict(value, preserving_proto_field_name=True)
-            for key, value in signature.defaults.items()
-        },
+        "defaults": {key: _value(proto) for key, proto in signature.defaults.items()},
     }
 
 
 def _tensor(info: meta_graph_pb2.TensorInfo) -> dict[str, Any]:
-    dims = [{"size": str(dim.size), "name": dim.name} for dim in info.tensor_shape.dim]
     return {
         "dtype": types_pb2.DataType.Name(info.dtype),
-        "tensor_shape": {"dim": dims, "unknown_rank": info.tensor_shape.unknown_rank},
+        "tensor_shape": _shape(info.tensor_shape),
         "name": info.name,
     }
+
+
+def _value(proto: tensor_pb2.TensorProto) -> dict[str, Any]:
+    defaults = {field.name: field.default_value for field in proto.DESCRIPTOR.fields}
+    # Bytes are printed in base64, none as an empty text.
+    empty = {name: "" if value == b"" else value for name, value in defaults.items()}
+    given = json_format.MessageToDict(proto, preserving_proto_field_name=True)
+    return empty | given | {"tensor_shape": _shape(proto.tensor_shape)}
+
+
+def _shape(shape: tensor_shape_pb2.TensorShapeProto) -> dict[str, Any]:
+    dims = [{"size": str(dim.size), "name": dim.name} for dim in shape.dim]
+    return {"dim": dims, "unknown_rank": shape.unknown_rank}

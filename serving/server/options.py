@@ -24,12 +24,26 @@ class ServerOptions:
         enable_warmup: Replay a version's warm-up requests before it is available.
         warmup_iterations: How often each of them.
         grpc_threads: gRPC calls at once; more are refused with RESOURCE_EXHAUSTED.
-        rest_threads: REST calls at once; more wait.
+        rest_threads: REST calls at once; 128 more wait, those beyond are refused with RESOURCE_EXHAUSTED.
         rest_timeout_ms: The work of a REST request is given up after this time; an operation that runs is not stopped.
         max_request_bytes: Longest gRPC message or REST body (gunzipped too) taken; TF Serving takes 2 GiB. As many
             requests as there are threads may be in memory at once.
         intra_op_threads: Threads within an operation; 0 = one per core.
         inter_op_threads: Operations at once; 0 = one per core.
+        model_config_file: The file `models` was read from, read again every `model_config_poll_wait_s`; None = none.
+        model_config_poll_wait_s: Time between two looks at that file; 0 = never.
+        allow_labels_for_unavailable: A new version label may be given to a version that is not AVAILABLE; a label
+            moves only to an available one.
+        num_load_threads: Versions loaded at once; 0 = one after the other.
+        rest_enable_cors: Answer REST requests with CORS headers.
+        ssl_config_file: Text proto `SSLConfig` for gRPC; None = no TLS.
+        enable_batching: Merge requests into batches.
+        batching_parameters_file: Text proto `BatchingParameters`; None = the defaults.
+        enable_per_model_batching_parameters: Read `batching_params.pbtxt` of each version instead.
+        monitoring_config_file: Text proto `MonitoringConfig`; None = no metrics endpoint.
+        enable_grpc_health: Serve `grpc.health.v1.Health`.
+        grpc_channel_arguments: gRPC's own options by name, for example `grpc.max_connection_age_ms`.
+        enable_signature_method_name_check: Classify and regress only signatures made for it.
     """
 
     models: tuple[model_server_config_pb2.ModelConfig, ...]
@@ -47,6 +61,19 @@ class ServerOptions:
     max_request_bytes: int = MAX_REQUEST_BYTES
     intra_op_threads: int = 0
     inter_op_threads: int = 0
+    model_config_file: str | None = None
+    model_config_poll_wait_s: float = 0.0
+    allow_labels_for_unavailable: bool = False
+    num_load_threads: int = 0
+    rest_enable_cors: bool = False
+    ssl_config_file: str | None = None
+    enable_batching: bool = False
+    batching_parameters_file: str | None = None
+    enable_per_model_batching_parameters: bool = False
+    monitoring_config_file: str | None = None
+    enable_grpc_health: bool = False
+    grpc_channel_arguments: tuple[tuple[str, str | int], ...] = ()
+    enable_signature_method_name_check: bool = False
 
 
 def single_model(name: str, base_path: str) -> model_server_config_pb2.ModelConfig:

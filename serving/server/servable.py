@@ -1,28 +1,37 @@
 """One SavedModel in memory, ready to run."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2, saver_pb2
 
 # The call that TF Serving makes too (Session::Run with run options): the public Session.run refuses a feed that does
 # not fit the placeholder's static shape, which TF Serving lets pass, and costs five times as much per call.
 from tensorflow.python.client import pywrap_tf_session
 
+from serving.server.batch_scheduler import BatchScheduler
+from serving.server.batching import BatchingSession
+from serving.server.batching_parameters import BatchingParameters
+from serving.server.request_metrics import add_run
 from serving.server.status import Code, ServingError
 
 INIT_OP = "__saved_model_init_op"
 _SERVE_TAGS = {"serve"}
+_VARIABLES = {"VarHandleOp", "VariableV2", "Variable"}
 
 
 class Servable:
     """A SavedModel loaded as TF Serving loads it: the graph in a session of its own, run by tensor names.
 
     The graph holds no lock of Python's while it runs, so requests run beside each other.
+
+    Difference from TF Serving: a graph with variables whose `variables.index` is missing does not load, where the real
+    server would load it and fail every request.
 
     Args:
         path: The version directory.
@@ -36,6 +45,7 @@ class Servable:
         meta_graph = _read_meta_graph(path)
         self.path = path
         self.signatures: Mapping[str, meta_graph_pb2.SignatureDef] = dict(meta_graph.signature_def)
+        self._batching: BatchingSession | None = None
         self._graph = tf.Graph()
         try:
             with self._graph.as_default():
@@ -54,7 +64,7 @@ class Servable:
     def run(
         self, feeds: Mapping[str, NDArray[np.generic]], fetches: Sequence[str], timeout_ms: int = 0
     ) -> list[NDArray[np.generic]]:
-        """Runs the graph.
+        """Runs the graph, in a batch with other requests once `merge_requests` was called.
 
         Args:
             feeds: Tensor name to value, in the placeholder's dtype.
@@ -66,8 +76,30 @@ class Servable:
             The fetched values, in order.
 
         Raises:
-            ServingError: An operation failed; code and message are TensorFlow's.
+            ServingError: An operation failed; code and message are TensorFlow's. Or as of `BatchingSession.run`.
         """
+        began = time.perf_counter_ns()
+        run = self._run if self._batching is None else self._batching.run
+        values = run(feeds, fetches, timeout_ms)
+        add_run((time.perf_counter_ns() - began) / 1000)
+        return values
+
+    def merge_requests(self, scheduler: BatchScheduler, parameters: BatchingParameters) -> None:
+        """Makes `run` merge the requests of its callers into batches.
+
+        Args:
+            scheduler: The threads that run the batches.
+            parameters: Sizes and times of the batches.
+        """
+        self._batching = BatchingSession(self._run, scheduler, parameters)
+
+    def close(self) -> None:
+        """Frees the variables and the graph."""
+        self._session.close()
+
+    def _run(
+        self, feeds: Mapping[str, NDArray[np.generic]], fetches: Sequence[str], timeout_ms: int
+    ) -> list[NDArray[np.generic]]:
         options = None
         if timeout_ms > 0:
             serialized = tf.compat.v1.RunOptions(timeout_in_ms=timeout_ms).SerializeToString()
@@ -88,10 +120,6 @@ class Servable:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
 
-    def close(self) -> None:
-        """Frees the variables and the graph."""
-        self._session.close()
-
     def _output(self, tensor_name: str) -> object:
         return self._graph.get_tensor_by_name(tensor_name)._as_tf_output()
 
@@ -100,15 +128,24 @@ class Servable:
             asset.tensor_info.name: os.fspath(self.path / "assets" / asset.filename)
             for asset in meta_graph.asset_file_def
         }
-        saver = meta_graph.saver_def
-        if saver.restore_op_name and (self.path / "variables" / "variables.index").exists():
-            prefix = os.fspath(self.path / "variables" / "variables")
-            self._session.run(
-                self._graph.get_operation_by_name(saver.restore_op_name), {saver.filename_tensor_name: prefix, **assets}
-            )
+        if meta_graph.saver_def.restore_op_name:
+            self._restore(meta_graph.saver_def, assets)
         init_op = _init_op_name(meta_graph)
         if init_op:
             self._session.run(self._graph.get_operation_by_name(init_op), assets)
+
+    def _restore(self, saver: saver_pb2.SaverDef, assets: Mapping[str, str]) -> None:
+        index = self.path / "variables" / "variables.index"
+        if not index.exists():
+            if any(operation.type in _VARIABLES for operation in self._graph.get_operations()):
+                raise ServingError(Code.NOT_FOUND, f"the graph has variables, but there is no {index}")
+            return
+        prefix = os.fspath(index.with_suffix(""))
+        restore = self._graph.get_operation_by_name(saver.restore_op_name)
+        try:
+            self._session.run(restore, {saver.filename_tensor_name: prefix, **assets})
+        except tf.errors.OpError as error:
+            raise ServingError(Code(error.error_code), f"{error.message} (restoring {prefix})") from None
 
 
 def _read_meta_graph(path: Path) -> meta_graph_pb2.MetaGraphDef:

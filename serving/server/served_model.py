@@ -1,59 +1,23 @@
 """One model's versions: which should run, which do, and who uses them."""
 
-import enum
+import copy
 import gc
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from tensorflow_serving.config import model_server_config_pb2
-
-from serving import publisher
+from serving.server.aspired import aspired_versions
+from serving.server.model_config import Config
 from serving.server.servable import Servable
 from serving.server.status import Code, ServingError
+from serving.server.version import State, Version
 
 _log = logging.getLogger(__name__)
 
 Loader = Callable[[Path], Servable]
-
-
-class State(enum.IntEnum):
-    """States of a version, numbered as in `ModelVersionStatus.State`."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
-
-
-@dataclass
-class Version:
-    """A version the server knows.
-
-    Attributes:
-        number: The version number.
-        path: Its directory.
-        state: Where it is in its life.
-        error: Why its last load failed, else None.
-        servable: The loaded model while AVAILABLE or UNLOADING.
-        users: Requests that run on it now.
-        failed_loads: Loads that failed since it appeared.
-        retry_at: `time.monotonic()` of the next attempt while LOADING.
-    """
-
-    number: int
-    path: Path
-    state: State = State.START
-    error: ServingError | None = None
-    servable: Servable | None = None
-    users: int = 0
-    failed_loads: int = 0
-    retry_at: float = 0.0
 
 
 class ServedModel:
@@ -61,48 +25,62 @@ class ServedModel:
 
     A new version is loaded and warmed up before the old one is unloaded, so there is never a gap; while both are in
     memory it costs both. A version that fails to load leaves the old one serving. A version is unloaded when the last
-    request that runs on it has ended.
+    request that runs on it has ended. A number that is loaded stays as it is, whatever happens to its directory, until
+    it is no longer wanted.
 
     Differences from TF Serving: the wait between two attempts to load a broken version blocks neither other models nor
     a newer version, which replaces the broken one at once.
 
     Args:
-        config: Name, base path and version policy of the model.
+        name: The model.
         loader: Makes a ready servable from a version directory, or raises ServingError.
         max_load_retries: Further attempts after a failed load.
         retry_interval_s: Time between attempts.
     """
 
-    def __init__(
-        self,
-        config: model_server_config_pb2.ModelConfig,
-        loader: Loader,
-        max_load_retries: int,
-        retry_interval_s: float,
-    ) -> None:
-        self.config = config
+    def __init__(self, name: str, loader: Loader, max_load_retries: int, retry_interval_s: float) -> None:
+        self.name = name
+        self.config: Config | None = None
         self._loader = loader
         self._max_load_retries = max_load_retries
         self._retry_interval_s = retry_interval_s
         self._versions: dict[int, Version] = {}
+        # None: the disk was not looked at since the configuration changed.
+        self._aspired: dict[int, Path] | None = None
+        self._last_problem = ""
         self._changed = threading.Condition()
 
-    def reconcile(self) -> None:
-        """Compares the disk with what is loaded and carries out what differs. Called by one thread only."""
-        self._forget_deleted_failures()
-        aspired = self._aspired()
-        for number, path in aspired.items():
-            self._start_if_new(number, path)
-        for version in self._with_state(State.LOADING, State.START):
-            if version.number not in aspired:
-                self._set(version, State.END)
-            elif time.monotonic() >= version.retry_at:
-                self._load(version)
-        available = self._with_state(State.AVAILABLE)
-        if not aspired or any(version.number in aspired for version in available):
-            for version in available:
-                if version.number not in aspired:
-                    self._set(version, State.UNLOADING)
+    def configure(self, config: Config | None) -> None:
+        """Changes base path and version policy.
+
+        Args:
+            config: The new configuration; None = the model is no longer served.
+        """
+        with self._changed:
+            if config != self.config:
+                # A copy: the caller may change its own for the next configuration.
+                self.config = None if config is None else copy.deepcopy(config)
+                self._aspired = None
+                self._changed.notify_all()
+
+    def reconcile(self, look: bool = True) -> None:
+        """Compares what should run with what does and carries out what differs. Called by one thread at a time.
+
+        Args:
+            look: Look at the disk; else only if that was not done since the configuration changed.
+        """
+        with self._changed:
+            config = self.config
+            unknown = self._aspired is None
+        if look or unknown:
+            self._look(config)
+        self._start_wanted(config)
+        self._unload_unwanted(config)
+        for version in self._due(config):
+            if self.config is not config:
+                break
+            self._load(version)
+        self._unload_unwanted(config)
         self._free_unused()
 
     @contextmanager
@@ -129,25 +107,31 @@ class ServedModel:
                 version.users -= 1
                 self._changed.notify_all()
 
+    def is_available(self, number: int) -> bool:
+        """Whether requests for this version are answered."""
+        with self._changed:
+            return number in self._versions and self._versions[number].state == State.AVAILABLE
+
     def statuses(self) -> list[Version]:
         """All versions seen since the start, also the unloaded ones, highest first."""
         with self._changed:
             return sorted(self._versions.values(), key=lambda version: -version.number)
 
     def wait_settled(self, stop: threading.Event) -> list[Version]:
-        """Waits until every aspired version is AVAILABLE or has failed for good, and there is at least one.
+        """Waits until a version is AVAILABLE and no other one loads for the first time, or all have failed for good.
 
         Args:
-            stop: Ends the wait.
+            stop: Ends the wait, as does the removal of the model.
 
         Returns:
-            The versions that failed.
+            The versions that failed if none is AVAILABLE, else nothing.
         """
         with self._changed:
-            while not stop.is_set():
-                known = list(self._versions.values())
-                if known and all(version.state in (State.AVAILABLE, State.END) for version in known):
-                    return [version for version in known if version.error is not None]
+            while not stop.is_set() and self.config is not None:
+                wanted = [self._versions[number] for number in self._aspired or () if number in self._versions]
+                serves = any(version.state == State.AVAILABLE for version in wanted)
+                if wanted and all(version.is_settled(serves) for version in wanted):
+                    return [] if serves else wanted
                 self._changed.wait(0.1)
         return []
 
@@ -159,31 +143,65 @@ class ServedModel:
             self._changed.wait_for(lambda: not any(version.users for version in self._versions.values()))
         self._free_unused()
 
-    def _forget_deleted_failures(self) -> None:
-        """A broken version that was deleted and comes back is a new one."""
+    def _look(self, config: Config | None) -> None:
+        """Finds out what should run, unless the disk cannot be read: a lost mount must not unload what serves."""
+        try:
+            wanted = aspired_versions(config)
+        except (OSError, ServingError) as error:
+            if str(error) != self._last_problem:
+                _log.error("looking for versions of %s failed: %s", self.name, error)
+            self._last_problem = str(error)
+            return
+        self._last_problem = ""
         with self._changed:
-            for version in list(self._versions.values()):
-                if version.state == State.END and version.error is not None and not version.path.exists():
-                    del self._versions[version.number]
+            if self.config is config:
+                self._aspired = wanted
 
-    def _aspired(self) -> dict[int, Path]:
-        """The versions the policy wants, of those on disk."""
-        found = publisher.versions(Path(self.config.base_path))
-        policy = self.config.model_version_policy
-        kind = policy.WhichOneof("policy_choice")
-        if kind == "all":
-            return found
-        if kind == "specific":
-            return {number: found[number] for number in policy.specific.versions if number in found}
-        wanted = (policy.latest.num_versions or 1) if kind == "latest" else 1
-        return dict(sorted(found.items())[-wanted:])
+    def _wanted(self, config: Config | None) -> dict[int, Path] | None:
+        """What should run; None where that is not known, or by now depends on another configuration."""
+        return self._aspired if self.config is config else None
 
-    def _start_if_new(self, number: int, path: Path) -> None:
+    def _start_wanted(self, config: Config | None) -> None:
+        """A version that ended starts anew if it was unloaded, or was unwanted for a while after it had failed."""
         with self._changed:
-            known = self._versions.get(number)
-            unloaded = known is not None and known.state == State.END and known.error is None
-            if known is None or unloaded or known.path != path:
-                self._versions[number] = Version(number, path)
+            wanted = self._wanted(config)
+            if wanted is None:
+                return
+            for number, path in wanted.items():
+                known = self._versions.get(number)
+                if known is None or (known.state == State.END and (known.error is None or known.was_unwanted)):
+                    self._versions[number] = Version(number, path)
+            for number, version in self._versions.items():
+                if number not in wanted:
+                    version.was_unwanted = True
+            self._changed.notify_all()
+
+    def _due(self, config: Config | None) -> list[Version]:
+        """The wanted versions whose next load is due, highest first; those that are no longer wanted end."""
+        with self._changed:
+            wanted = self._wanted(config)
+            if wanted is None:
+                return []
+            due = []
+            for version in self._with_state(State.START, State.LOADING):
+                if version.number not in wanted:
+                    self._set(version, State.END)
+                elif time.monotonic() >= version.retry_at:
+                    due.append(version)
+        return sorted(due, key=lambda version: -version.number)
+
+    def _unload_unwanted(self, config: Config | None) -> None:
+        """Unwanted versions serve on until a wanted one does."""
+        with self._changed:
+            wanted = self._wanted(config)
+            if wanted is None:
+                return
+            available = self._with_state(State.AVAILABLE)
+            if wanted and not any(version.number in wanted for version in available):
+                return
+            for version in available:
+                if version.number not in wanted:
+                    self._set(version, State.UNLOADING)
 
     def _load(self, version: Version) -> None:
         self._set(version, State.LOADING)
@@ -193,16 +211,16 @@ class ServedModel:
         except ServingError as error:
             version.error = error
         except Exception as error:
-            _log.exception("loading %s version %d failed", self.config.name, version.number)
+            _log.exception("loading %s version %d failed", self.name, version.number)
             version.error = ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
         else:
             version.error = None
             self._set(version, State.AVAILABLE)
             seconds = time.monotonic() - started
-            _log.info("loaded %s version %d in %.1f s", self.config.name, version.number, seconds)
+            _log.info("loaded %s version %d in %.1f s", self.name, version.number, seconds)
             return
         version.failed_loads += 1
-        _log.error("loading %s version %d failed: %s", self.config.name, version.number, version.error)
+        _log.error("loading %s version %d failed: %s", self.name, version.number, version.error)
         if version.failed_loads > self._max_load_retries:
             self._set(version, State.END)
         else:
@@ -218,13 +236,13 @@ class ServedModel:
                 # The Python graph is full of reference cycles.
                 gc.collect()
                 self._set(version, State.END)
-                _log.info("unloaded %s version %d", self.config.name, version.number)
+                _log.info("unloaded %s version %d", self.name, version.number)
 
     def _find_available(self, number: int | None) -> Version:
         available = {v.number: v for v in self._versions.values() if v.state == State.AVAILABLE}
         wanted = max(available, default=None) if number is None else number
         if wanted is None or wanted not in available:
-            raise servable_not_found(self.config.name, number)
+            raise servable_not_found(self.name, number)
         return available[wanted]
 
     def _with_state(self, *states: State) -> list[Version]:

@@ -1,26 +1,32 @@
 """Replays a servable's recorded requests before it answers real ones."""
 
+from tensorflow_serving.apis import prediction_log_pb2
+
+from serving.server.inference_messages import classify_message, multi_inference_message, regress_message
 from serving.server.predictor import predict_message
 from serving.server.servable import Servable
 from serving.server.status import Code, ServingError, invalid
 from serving.warmup import WARMUP_FILE, WarmupError, read_warmup
 
-_MAX_RECORDS = 1000
+MAX_RECORDS = 1000
 
 
-def warm_up(servable: Servable, iterations: int = 1) -> int:
+def warm_up(servable: Servable, iterations: int = 1, check_method: bool = False) -> int:
     """Replays the requests in the servable's `assets.extra/tf_serving_warmup_requests`, if it has any.
+
+    A record's model name and version are not looked at, its signature is.
 
     Args:
         servable: The freshly loaded model.
         iterations: How often each request is run.
+        check_method: Classify and regress only with signatures whose method name says so.
 
     Returns:
         Number of records replayed.
 
     Raises:
-        ServingError: A record failed or is of another kind than Predict, or there are more than 1000. The load of the
-            version fails then.
+        ServingError: A record failed or is no predict, classify, regress or multi_inference log, or there are more
+            than 1000. The load of the version fails then.
     """
     file = servable.path / WARMUP_FILE
     if not file.is_file():
@@ -28,13 +34,24 @@ def warm_up(servable: Servable, iterations: int = 1) -> int:
     count = 0
     try:
         for count, log in enumerate(read_warmup(file), start=1):
-            if count > _MAX_RECORDS:
-                raise invalid(f"Number of warmup records exceeds the maximum ({_MAX_RECORDS}) at {file}")
-            kind = log.WhichOneof("log_type")
-            if kind != "predict_log":
-                raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+            if count > MAX_RECORDS:
+                raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}")
             for _ in range(iterations):
-                predict_message(servable, log.predict_log.request)
+                _replay(servable, log, check_method)
     except WarmupError as error:
         raise ServingError(Code.DATA_LOSS, str(error)) from None
     return count
+
+
+def _replay(servable: Servable, log: prediction_log_pb2.PredictionLog, check_method: bool) -> None:
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        predict_message(servable, log.predict_log.request)
+    elif kind == "classify_log":
+        classify_message(servable, log.classify_log.request, check_method=check_method)
+    elif kind == "regress_log":
+        regress_message(servable, log.regress_log.request, check_method=check_method)
+    elif kind == "multi_inference_log":
+        multi_inference_message(servable, log.multi_inference_log.request, check_method=check_method)
+    else:
+        raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
