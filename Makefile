@@ -46,7 +46,7 @@ demo: env
 	@$(BIN)/twin demo
 
 test: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: env
 	@$(BIN)/ruff check .

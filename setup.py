@@ -47,6 +47,8 @@ DEV = [
     "kfp-pipeline-spec",
     "prometheus-client>=0.20",
     "pytest>=8",
+    "pytest-xdist>=3",
+    "cryptography",
     "hypothesis>=6",
     "ruff>=0.6",
     "mypy>=1.11",

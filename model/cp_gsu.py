@@ -1,8 +1,12 @@
 """The consistency-preserved general search unit (section 3.3.3)."""
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from model.head_union import union_by_rank
+from model.history import History
+from model.item_table import ItemTable
 from model.relevance import Relevance
 from model.top_k import top_k
 
@@ -20,26 +24,30 @@ class ConsistencyPreservedGSU(tf.keras.layers.Layer):
 
     Args:
         relevance: The layer shared with the ESU.
+        table: Gives the behaviours' projections.
         retrieved: K.
     """
 
-    def __init__(self, relevance: Relevance, retrieved: int, name: str | None = None) -> None:
+    def __init__(self, relevance: Relevance, table: ItemTable, retrieved: int, name: str | None = None) -> None:
         super().__init__(name=name)
-        self.relevance, self.retrieved = relevance, retrieved
+        self.relevance, self.table, self.retrieved = relevance, table, retrieved
 
-    def call(self, query: tf.Tensor, keys: tf.Tensor, history_bias: tf.Tensor) -> tf.Tensor:
+    def call(self, query: tf.Tensor, history: History, bias_tables: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Searches.
 
         Args:
             query: float32 [B, N, h, d_k].
-            keys: float32 [B, L, h * d_k], from the item table.
-            history_bias: float32, broadcast to [B, h, N, L], -inf where invisible; from `History.bias`.
+            history: The users' behaviours.
+            bias_tables: From `Relevance.bias_tables`.
 
         Returns:
             int32 [B, N, K], positions in the history, -1 where there are fewer.
         """
-        scores = tf.stop_gradient(self.relevance.of_history(query, keys, history_bias))  # [B, h, N, L]
-        return rank_union(scores, self.retrieved)
+        spread = history.spread()
+        keys = self.table.projections(spread.row)
+        scores = tf.stop_gradient(self.relevance.of_history(query, keys, spread.bias(bias_tables)))  # [B, h, N, L]
+        found = rank_union(scores, self.retrieved)
+        return tf.where(found < 0, -1, tf.gather(spread.position, tf.maximum(found, 0)))
 
 
 def rank_union(scores: tf.Tensor, size: int) -> tf.Tensor:

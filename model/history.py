@@ -7,14 +7,16 @@ import tensorflow as tf
 
 from model.encoders import AGE_BOUNDARIES_MS
 from model.schema import AGE
+from model.top_k import spread
 
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """Behaviours of B users in time order, oldest first, padded at the end.
+    """Behaviours of B users, padded; in time order, oldest first, unless `spread`.
 
     Attributes:
         row: int32 [B, L], item-table row; 0 = unknown item.
+        position: int32 [L], place of each in the order of time.
         timestamp: int64 [B, L], ms.
         cross: {cross feature: int32 [B, L]}, without `age`.
         start, end: int32 [B, N'], N' = N or 1: candidate n may see the behaviours from `start` to before `end`.
@@ -22,6 +24,7 @@ class History:
     """
 
     row: tf.Tensor
+    position: tf.Tensor
     timestamp: tf.Tensor
     cross: Mapping[str, tf.Tensor]
     start: tf.Tensor
@@ -30,8 +33,7 @@ class History:
 
     def visible(self) -> tf.Tensor:
         """Known items among the candidate's last behaviours, bool [B, N', L]; lengths, never a value, tell padding."""
-        length = tf.shape(self.row)[1]
-        within = tf.sequence_mask(self.end, length) & ~tf.sequence_mask(self.start, length)  # [B, N', L]
+        within = (self.position < self.end[..., tf.newaxis]) & (self.position >= self.start[..., tf.newaxis])
         return within & (self.row > 0)[:, tf.newaxis, :]
 
     def bias(self, tables: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -52,6 +54,17 @@ class History:
             # One gather of scalars per head writes [B, h, N', L] directly; gathering rows would need a transpose of it.
             bias += tf.stack([tf.gather(column, age) for column in tf.unstack(tables[AGE], axis=1)], axis=1)
         return bias
+
+    def spread(self) -> "History":
+        """The same behaviours in the order of `model.top_k.spread`: what was liked of late lies close in time."""
+        order = spread(tf.shape(self.row)[1])
+        return dataclasses.replace(
+            self,
+            row=tf.gather(self.row, order, axis=1),
+            position=order,
+            timestamp=tf.gather(self.timestamp, order, axis=1),
+            cross={f: tf.gather(index, order, axis=1) for f, index in self.cross.items()},
+        )
 
     def cross_at(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
         """Cross-feature indices of retrieved behaviours: int32 [B, N', K] positions to {feature: int32 [B, N', K]}."""

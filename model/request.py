@@ -44,6 +44,7 @@ class RequestEncoder(tf.Module):
         end = tf.cast(raw["history/length"][:, tf.newaxis] if end is None else end, tf.int32)
         return History(
             row=self._table.lookup(padded[ITEM_ID]),
+            position=tf.range(tf.shape(padded[ITEM_ID])[1]),
             timestamp=padded["timestamp"],
             cross={f.name: self.encode(f, padded[f.name]) for f in self._schema.cross},
             start=tf.maximum(end - self._history_length, 0),

@@ -15,6 +15,8 @@ def top_k(scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     them little more than k entries, and only those are sorted. Reading a row once for its maxima is all the work that
     grows with its length; `tf.math.top_k` instead mends a heap some k ln(length / k) times.
 
+    Entries that are large together should lie in different blocks, else many entries reach t; `spread` sees to that.
+
     Short rows, rows of another length than a multiple of `BLOCK` and rows in which many blocks tie go to
     `tf.math.top_k`: ties at t could let any number of entries through.
 
@@ -30,7 +32,7 @@ def top_k(scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     length = shape[-1]
     size = tf.minimum(k, length)
     rows = tf.reshape(scores, [-1, length])
-    block = tf.where(length < _LONG, BLOCK // 4, BLOCK)
+    block = _block(length)
     blocks = length // block
 
     def plain() -> tuple[tf.Tensor, tf.Tensor]:
@@ -49,6 +51,15 @@ def top_k(scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.reshape(values, wanted), tf.reshape(indices, wanted)
 
 
+def spread(length: tf.Tensor) -> tf.Tensor:
+    """An order that puts neighbours into different blocks of `top_k`: int32 [L], `length` a multiple of `BLOCK`."""
+    return tf.reshape(tf.transpose(tf.reshape(tf.range(length), [_block(length), -1])), [-1])
+
+
+def _block(length: tf.Tensor) -> tf.Tensor:
+    return tf.where(length < _LONG, BLOCK // 4, BLOCK)
+
+
 def _from_blocks(
     rows: tf.Tensor, reached: tf.Tensor, least: tf.Tensor, block: tf.Tensor, k: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -60,14 +71,31 @@ def _from_blocks(
     row = taken // of_row
     kept = tf.where(tf.reshape(entries >= tf.gather(least, row)[:, tf.newaxis], [-1]))[:, 0]  # [P] entries, row by row
     row = tf.gather(row, kept // of_block)
-    position = tf.gather(taken % of_row, kept // of_block) * of_block + kept % of_block
     # Into a rectangle [R, W], every row's entries from the left and in order.
     per_row = tf.math.bincount(tf.cast(row, tf.int32), minlength=tf.cast(count, tf.int32), dtype=tf.int64)
+    first = tf.cumsum(per_row, exclusive=True)  # [R], into `kept`
     width = tf.maximum(tf.reduce_max(per_row), k)
-    column = tf.range(tf.size(row, tf.int64)) - tf.gather(tf.cumsum(per_row, exclusive=True), row)
-    cell = (row * width + column)[:, tf.newaxis]
+    cell = row * width + tf.range(tf.size(row, tf.int64)) - tf.gather(first, row)
     values = tf.gather(tf.reshape(entries, [-1]), kept)
-    rectangle = tf.tensor_scatter_nd_update(tf.fill([count * width], -float("inf")), cell, values)
-    positions = tf.reshape(tf.scatter_nd(cell, tf.cast(position, tf.int32), [count * width]), [count, width])
-    found = tf.math.top_k(tf.reshape(rectangle, [count, width]), k)
-    return found.values, tf.gather(positions, found.indices, batch_dims=1)
+    rectangle = tf.tensor_scatter_nd_update(tf.fill([count * width], -float("inf")), cell[:, tf.newaxis], values)
+    found, column = _first_of_few(tf.reshape(rectangle, [count, width]), k)
+    # A row with fewer than k entries finds cells that hold none.
+    nth = tf.minimum(first[:, tf.newaxis] + tf.cast(column, tf.int64), tf.size(kept, tf.int64))
+    entry = tf.gather(tf.concat([kept, [0]], axis=0), nth)
+    position = tf.gather(tf.concat([taken, [0]], axis=0), entry // of_block) % of_row * of_block + entry % of_block
+    return found, tf.cast(position, tf.int32)
+
+
+def _first_of_few(rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Top k of rows [R, W] that are mostly little longer than k: sorting them whole beats the heap."""
+    width = tf.shape(rows)[1]
+
+    def some() -> tuple[tf.Tensor, tf.Tensor]:
+        found = tf.math.top_k(rows, k)
+        return found.values, found.indices
+
+    def every() -> tuple[tf.Tensor, tf.Tensor]:
+        found = tf.math.top_k(rows, width)
+        return found.values[:, :k], found.indices[:, :k]
+
+    return tf.cond(width <= 4 * k, every, some)

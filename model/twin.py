@@ -48,15 +48,13 @@ class TWIN(tf.keras.layers.Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        self.table = table
         self.relevance = Relevance(config.heads, config.head_dim, inherent.width, cross, name="relevance")
-        self.cp_gsu = ConsistencyPreservedGSU(self.relevance, config.retrieved, name="cp_gsu")
+        self.cp_gsu = ConsistencyPreservedGSU(self.relevance, table, config.retrieved, name="cp_gsu")
         self.esu = ExactSearchUnit(self.relevance, inherent, table, name="esu")
 
     def call(self, target: tf.Tensor, history: History) -> Interest:
         """Candidates' inherent features float32 [B, N, H] and their users' histories to their interest."""
         query = self.relevance.query(target)
-        keys = self.table.projections(history.row)
         bias_tables = self.relevance.bias_tables()
-        position = self.cp_gsu(query, keys, history.bias(bias_tables))
+        position = self.cp_gsu(query, history, bias_tables)
         return Interest(position, self.esu(query, history, position, bias_tables))

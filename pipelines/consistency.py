@@ -15,7 +15,6 @@ from model.ranker import TwinRanker
 from model.request import RawBatch
 from model.windows import window_dataset
 
-LATEST = Path("runs/latest")
 _TARGETS_PER_USER = 4
 
 
@@ -42,17 +41,6 @@ class ConsistencyReport:
             "fresh": {f"hit_at_{k}": value for k, value in self.fresh.hit_at.items()},
             "by_table_age_steps": {str(age): {"hit_at_100": value} for age, value in self.by_age.items()},
         }
-
-
-def latest_run() -> Path:
-    """The directory of the last successful run.
-
-    Raises:
-        UserError: If there is none.
-    """
-    if not LATEST.is_file():
-        raise UserError(f"no run yet: {LATEST} is missing; name one with --run-dir, or make one with `twin run`")
-    return Path(LATEST.read_text().strip())
 
 
 def run_consistency(run_dir: Path, targets: int, ages: Sequence[int]) -> ConsistencyReport:

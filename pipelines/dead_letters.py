@@ -42,7 +42,7 @@ class Reason(StrEnum):
 
 
 MEANINGS: dict[Reason, str] = {
-    Reason.MALFORMED_ROW: "the line has more or fewer fields than the header",
+    Reason.MALFORMED_ROW: "the line has more or fewer fields than the header, or lies within an open quote",
     Reason.NULL_ID: "the id is null or empty",
     Reason.GARBAGE_ID: "the id is negative, no integer where one is declared, no UTF-8, too long or has control codes",
     Reason.UNPARSABLE_TIME: "the timestamp is null or no integer of milliseconds since 1970",
@@ -132,11 +132,12 @@ class WriteDeadLetters(beam.PTransform):  # type: ignore[misc]
 
     Args:
         folder: Where the shards go.
+        name: Begin of their names.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, name: str = "dead_letters") -> None:
         super().__init__()
-        self._prefix = beam.io.filesystems.FileSystems.join(folder, "dead_letters")
+        self._prefix = beam.io.filesystems.FileSystems.join(folder, name)
 
     def expand(self, letters: beam.PCollection) -> beam.PCollection:
         return (
@@ -150,7 +151,7 @@ class SummariseDeadLetters(beam.PTransform):  # type: ignore[misc]
     """Lists of `DeadLetter` -> ((table, reason), (count, first letter)), first by file and row."""
 
     def expand(self, letters: beam.PCollection) -> beam.PCollection:
-        return letters | "Count" >> beam.FlatMap(summarise) | "Merge" >> beam.CombinePerKey(_merge)
+        return letters | "Count" >> beam.FlatMap(summarise) | "Merge" >> beam.CombinePerKey(merge_summaries)
 
 
 Summary = tuple[tuple[str, str], tuple[int, DeadLetter]]
@@ -164,7 +165,8 @@ def summarise(letters: Iterable[DeadLetter]) -> list[Summary]:
     return [(key, (len(group), min(group))) for key, group in groups.items()]
 
 
-def _merge(parts: Iterable[tuple[int, DeadLetter]]) -> tuple[int, DeadLetter] | None:
+def merge_summaries(parts: Iterable[tuple[int, DeadLetter]]) -> tuple[int, DeadLetter] | None:
+    """Total count and first letter of one (table, reason)."""
     known = [part for part in parts if part is not None]
     # Some runners combine an empty list to find the neutral element.
     return (sum(n for n, _ in known), min(letter for _, letter in known)) if known else None

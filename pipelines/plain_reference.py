@@ -68,6 +68,7 @@ class PlainReference:
         length = tf.shape(raw["history/item_id"])[1]
         return History(
             row=self._row(raw["history/item_id"]),
+            position=tf.range(length),
             timestamp=encoded.timestamp[:, :length],
             cross={feature: index[:, :length] for feature, index in encoded.cross.items()},
             start=encoded.start,

@@ -23,6 +23,7 @@ from apache_beam.io.filesystems import FileSystems
 from model.errors import UserError
 from model.schema import DatasetSchema, Feature, Table
 from pipelines.column_types import expected_type, fits
+from pipelines.open_quotes import find_long_row, row_text, spread, swallowing_cells
 
 CHUNK_ROWS = 262_144
 _CSV_BLOCK_BYTES = 16 << 20
@@ -81,7 +82,8 @@ class Chunk:
     Attributes:
         rows: int64 [n], number of each row in its file, from 1.
         columns: The declared columns; those of a CSV file are binary, unparsed.
-        malformed: Rows met on the way that could not be cut into fields: number and text.
+        malformed: Rows met on the way that could not be cut into fields, number and text; each line that an open quote
+            swallowed is one.
     """
 
     rows: npt.NDArray[np.int64]
@@ -197,26 +199,43 @@ def _read_csv(span: Span) -> Iterator[Chunk]:
             pending.append((row.number - 1, row.text))
         return "skip"
 
-    convert = pa_csv.ConvertOptions(
-        column_types={c: pa.binary() for c in span.columns},
-        include_columns=list(span.columns),
-        strings_can_be_null=False,
-    )
+    # All columns, as an open quote may swallow rows in any.
+    names = csv_header(span.file)
+    convert = pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False)
     read = pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES)
     parse = pa_csv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True)
-    row = span.first_row
+    row, swallowed = span.first_row, 0
     try:
         with _open(span.file) as handle, pa_csv.open_csv(handle, read, parse, convert) as reader:
             for batch in reader:
                 with lock:
                     rows, malformed = _number_rows(row, len(batch), pending)
                 row += len(rows) + len(malformed)
-                yield Chunk(rows, batch, malformed)
+                bad = swallowing_cells(batch)
+                found = [(int(rows[i]), row_text(batch, i)) for i in np.flatnonzero(bad).tolist()]
+                malformed = tuple(sorted([*malformed, *found]))
+                rows, malformed, swallowed = spread(rows[~bad], malformed, len(names), swallowed)
+                declared = [batch.column(batch.schema.get_field_index(name)) for name in span.columns]
+                kept = pa.RecordBatch.from_arrays(declared, list(span.columns))
+                yield Chunk(rows, kept.filter(pa.array(~bad)) if found else kept, malformed)
     except pa.ArrowInvalid as error:
-        raise RawDataError(f"{span.file}: no readable CSV: {_one_line(error)}") from error
+        raise RawDataError(f"{span.file}: {_why_no_csv(span.file, error)}") from error
     if pending:
         nothing = pa.RecordBatch.from_arrays([pa.array([], pa.binary())] * len(span.columns), list(span.columns))
-        yield Chunk(np.zeros(0, np.int64), nothing, tuple(pending))
+        rows, malformed, _ = spread(np.zeros(0, np.int64), tuple(sorted(pending)), len(names), swallowed)
+        yield Chunk(rows, nothing, malformed)
+
+
+def _why_no_csv(path: str, error: Exception) -> str:
+    if "straddl" in str(error):
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as lines:
+            line = find_long_row(lines, _CSV_BLOCK_BYTES)
+        if line:
+            return (
+                f"line {line}: a row of more than {_CSV_BLOCK_BYTES:,} bytes begins; most likely a quote opened there "
+                "is never closed; close it, or double it where it is text"
+            )
+    return f"no readable CSV: {_one_line(error)}"
 
 
 def _number_rows(

@@ -31,7 +31,7 @@ from pipelines.projection_job import DEAD_LETTERS, project_tables
 from pipelines.projection_manifest import MANIFEST
 from pipelines.projection_shards import read_rows
 from pipelines.readers import open_table
-from pipelines.servable_check import replay_warmups
+from pipelines.replay_warmups import replay_warmups
 
 REPORT = "report.json"
 _POLL_S = 0.5

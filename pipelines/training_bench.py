@@ -12,7 +12,6 @@ import psutil
 import tensorflow as tf
 
 from model.config import TwinConfig
-from model.cp_gsu import rank_union
 from model.ranker import TwinRanker
 from model.request import RawBatch
 from model.train import TableRefresh
@@ -141,10 +140,8 @@ class _Clock(TableRefresh):
 def _search(ranker: TwinRanker, raw: RawBatch) -> tf.Tensor:
     history = ranker.request_encoder.history(raw)
     target = ranker.inherent(ranker.item_table.features(ranker.item_table.lookup(raw["candidate/item_id"])))
-    relevance = ranker.twin.relevance
-    keys = ranker.item_table.projections(history.row)
-    scores = relevance.of_history(relevance.query(target), keys, history.bias(relevance.bias_tables()))
-    return rank_union(scores, ranker.config.retrieved)
+    twin = ranker.twin
+    return twin.cp_gsu(twin.relevance.query(target), history, twin.relevance.bias_tables())
 
 
 def _dense(ranker: TwinRanker, raw: RawBatch) -> list[tf.Tensor]:

@@ -10,7 +10,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from model.config import TwinConfig
 from model.schema import DatasetSchema
 from model.windows import cut_window, user_example_spec
-from pipelines.servable_check import WARMUP_REQUESTS
+from pipelines.replay_warmups import WARMUP_REQUESTS
 
 _SIGNATURE = "serving_default"
 _REQUESTS = 8

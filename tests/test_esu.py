@@ -25,6 +25,7 @@ def one_head() -> tuple[ExactSearchUnit, History]:
     esu.output_kernel.assign([[10.0]])
     history = History(
         row=tf.constant([[1, 2]]),
+        position=tf.range(2),
         timestamp=tf.zeros([1, 2], tf.int64),
         cross={},
         start=tf.constant([[0]]),

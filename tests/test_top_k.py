@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.top_k import BLOCK, top_k
+from model.top_k import BLOCK, spread, top_k
 
 _compiled = {
     k: tf.function(
@@ -58,3 +58,11 @@ def test_the_short_cut_is_taken_where_it_applies() -> None:
     graph = tf.function(lambda scores: top_k(scores, 10)).get_concrete_function(tf.TensorSpec([None, None]))
     names = {node.op for function in graph.graph.as_graph_def().library.function for node in function.node_def}
     assert "NthElement" in names
+
+
+def test_spread_puts_neighbours_into_different_blocks() -> None:
+    order = spread(tf.constant(4 * BLOCK)).numpy()
+    assert sorted(order) == list(range(4 * BLOCK))
+    block_of = np.empty(4 * BLOCK, int)
+    block_of[order] = np.arange(4 * BLOCK) // (BLOCK // 4)
+    assert block_of[:16].tolist() == list(range(16))

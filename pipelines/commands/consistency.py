@@ -27,7 +27,8 @@ def consistency(
     Example: `twin consistency --run-dir runs/demo --ages 10,100`
     """
     from model.errors import UserError
-    from pipelines.consistency import latest_run, run_consistency
+    from pipelines.consistency import run_consistency
+    from serving.last_run import last_run
 
     try:
         steps = sorted(int(age) for age in ages.split(",") if age.strip())
@@ -35,7 +36,7 @@ def consistency(
         raise UserError(f"--ages: expected numbers separated by commas, got {ages!r}") from None
     console = Console(stderr=as_json)
     with console.status("measuring"):
-        report = run_consistency(run_dir or latest_run(), targets, [age for age in steps if age > 0])
+        report = run_consistency(run_dir or last_run(), targets, [age for age in steps if age > 0])
     table = Table("first k of the search", "hit@k, %", title="fresh table", title_justify="left")
     for depth, value in report.fresh.hit_at.items():
         table.add_row(str(depth), f"{value:.2f}")

@@ -1,7 +1,4 @@
-"""Beam preprocessing: raw tables in; training examples, catalog and dead letters out."""
+"""Beam preprocessing: raw tables in; training examples, catalog and dead letters out.
 
-from pipelines.preprocess.job import OutputPaths, preprocess
-from pipelines.preprocess.report import CountMismatchError, PreprocessReport
-from pipelines.preprocess.split_config import SplitConfig
-
-__all__ = ["CountMismatchError", "OutputPaths", "PreprocessReport", "SplitConfig", "preprocess"]
+Imports nothing: whoever needs a part alone must not load the encoder of Examples, and with it tfx-bsl.
+"""

@@ -1,4 +1,4 @@
-"""Raw events -> one block of events per user and chunk."""
+"""Raw events -> checked events in spill files, ordered by the users' partition."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,16 +6,26 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from model.schema import DatasetSchema
 from pipelines.dead_letters import DeadLetter, LetterBook, Reason
-from pipelines.preprocess.blocks import BEHAVIOUR_BIT, LABEL_BIT, Block, BlockCodec, Events, event_features
+from pipelines.preprocess.event_columns import BEHAVIOUR_BIT, LABEL_BIT, EventBatches, Events, event_features
 from pipelines.preprocess.parsing import Ids, parse, parse_flag, parse_item_ids, parse_time, parse_user_ids
+from pipelines.preprocess.spill import SpillWriter
 from pipelines.readers import Chunk, Span, read_chunks
 
 LETTERS = "letters"
 COUNTS = "counts"
+
+
+def in_global_window(value: object) -> WindowedValue:
+    """A value as `finish_bundle` must give it."""
+    window = GlobalWindow()
+    return WindowedValue(value, window.max_timestamp(), (window,))
 
 
 def malformed_letters(table: str, file: str, chunk: Chunk) -> list[DeadLetter]:
@@ -24,7 +34,7 @@ def malformed_letters(table: str, file: str, chunk: Chunk) -> list[DeadLetter]:
 
 
 class ParseEvents(beam.DoFn):  # type: ignore[misc]
-    """Spans of the events table -> (user id, block).
+    """Spans of the events table -> (partition, `Segment`) of the events written to spill files.
 
     Side input: the sorted item keys of the catalog, int64. Tagged outputs: `letters` (lists of `DeadLetter`) and
     `counts` ((name, number)).
@@ -32,22 +42,35 @@ class ParseEvents(beam.DoFn):  # type: ignore[misc]
     Args:
         schema: The declared columns.
         end_ms: Events at or after it lie in the future.
+        spill: Folder of the spill files.
+        partitions: Number of partitions of the users.
     """
 
-    def __init__(self, schema: DatasetSchema, end_ms: int) -> None:
+    def __init__(self, schema: DatasetSchema, end_ms: int, spill: str, partitions: int) -> None:
         self._schema = schema
         self._end_ms = end_ms
-        self._codec = BlockCodec(event_features(schema))
+        self._spill = (spill, partitions)
+        self._batches = EventBatches(event_features(schema))
+
+    def start_bundle(self) -> None:
+        """Small chunks of a bundle share a spill file."""
+        self._writer = SpillWriter(*self._spill)
 
     def process(self, span: Span, catalog: npt.NDArray[np.int64]) -> Iterator[Any]:
-        """Reads, checks and cuts one span."""
+        """Reads and checks one span."""
         for chunk in read_chunks(span):
             yield TaggedOutput(COUNTS, ("read_events", len(chunk.rows) + len(chunk.malformed)))
             users, events, book = self._check(span, chunk, catalog)
             letters = malformed_letters("events", span.file, chunk) + book.letters
             if letters:
                 yield TaggedOutput(LETTERS, letters)
-            yield from self._blocks(users, events.take(np.flatnonzero(book.good)), users.codes[book.good])
+            good = np.flatnonzero(book.good)
+            names = pa.array(users.names, pa.binary()).take(pa.array(users.codes[good]))
+            yield from self._writer.add(self._batches.batch(names, events.take(good)))
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Writes what is pending."""
+        yield from map(in_global_window, self._writer.flush())
 
     def _check(self, span: Span, chunk: Chunk, catalog: npt.NDArray[np.int64]) -> tuple[Ids, Events, LetterBook]:
         schema, columns = self._schema, chunk.columns
@@ -81,15 +104,6 @@ class ParseEvents(beam.DoFn):  # type: ignore[misc]
         flags = (positive * LABEL_BIT + behaves * BEHAVIOUR_BIT).astype(np.uint8)
         file = np.full(len(keys), span.file_index, np.int32)
         return users, Events(keys, times, file, chunk.rows, flags, features), book
-
-    def _blocks(self, users: Ids, events: Events, codes: npt.NDArray[np.int64]) -> Iterator[tuple[bytes, Block]]:
-        if not len(codes):
-            return
-        order = np.argsort(codes, kind="stable")
-        by_user = codes[order]
-        starts = np.concatenate([[0], np.flatnonzero(np.diff(by_user)) + 1, [len(by_user)]])
-        names = (users.names[code] for code in by_user[starts[:-1]].tolist())
-        yield from zip(names, self._codec.cut(events.take(order), starts), strict=True)
 
 
 def contains(sorted_keys: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

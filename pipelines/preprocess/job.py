@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from model.errors import UserError
 from model.schema import DatasetSchema, Table
 from pipelines.beam_options import in_process_by_default
-from pipelines.dead_letters import DeadLetter, Reason, SummariseDeadLetters, WriteDeadLetters
+from pipelines.dead_letters import DeadLetter, Reason, WriteDeadLetters, merge_summaries, summarise
 from pipelines.preprocess.catalog import KEYS, BuildCatalog, ParseItems, add_lookups, merge_keys
 from pipelines.preprocess.events import COUNTS, LETTERS, ParseEvents
 from pipelines.preprocess.report import (
@@ -30,11 +30,13 @@ from pipelines.preprocess.report import (
     check_not_empty,
     require_equal,
 )
+from pipelines.preprocess.spill import partition_count
 from pipelines.preprocess.split_config import SPLITS, SplitConfig
 from pipelines.preprocess.users import LOOKUPS, BuildExamples, ParseUsers
 from pipelines.readers import RawDataError, RawTable, open_table
 
 _CATALOG_SHARD_BYTES = 32 << 20
+_SPILL = "spill"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,28 +108,30 @@ def _build(
     pipeline: beam.Pipeline, tables: dict[Table, RawTable], schema: DatasetSchema, split: SplitConfig, work: str
 ) -> None:
     shards = 1 + tables["items"].bytes // _CATALOG_SHARD_BYTES
+    spill = _folder(work, _SPILL)
+    partitions = partition_count(table for name, table in tables.items() if name != "items")
     items = _spans(pipeline, tables["items"]) | "ParseItems" >> beam.ParDo(ParseItems(schema, shards)).with_outputs(
         KEYS, LETTERS, COUNTS, main="rows"
     )
     keys = items[KEYS] | "CatalogKeys" >> beam.CombineGlobally(merge_keys)
     events = _spans(pipeline, tables["events"]) | "ParseEvents" >> beam.ParDo(
-        ParseEvents(schema, split.end_ms), beam.pvalue.AsSingleton(keys)
-    ).with_outputs(LETTERS, COUNTS, main="blocks")
-    sides = [items, events]
+        ParseEvents(schema, split.end_ms, spill, partitions), beam.pvalue.AsSingleton(keys)
+    ).with_outputs(LETTERS, COUNTS, main="segments")
+    sides = {"items": items, "events": events}
     if "users" in tables:
-        users = _spans(pipeline, tables["users"]) | "ParseUsers" >> beam.ParDo(ParseUsers(schema)).with_outputs(
-            LETTERS, COUNTS, main="rows"
-        )
-        sides.append(users)
-        user_rows = users["rows"]
+        users = _spans(pipeline, tables["users"]) | "ParseUsers" >> beam.ParDo(
+            ParseUsers(schema, spill, partitions)
+        ).with_outputs(LETTERS, COUNTS, main="segments")
+        sides["users"] = users
+        user_rows = users["segments"]
         user_files = tables["users"].files
     else:
         user_rows = pipeline | "NoUsers" >> beam.Create([])
         user_files = ()
-    build = BuildExamples(schema, split, tables["events"].files, user_files, shards)
+    build = BuildExamples(schema, split, tables["events"].files, user_files, shards, spill)
     examples = (
-        {"events": events["blocks"], "users": user_rows}
-        | "ByUser" >> beam.CoGroupByKey()
+        {"events": events["segments"], "users": user_rows}
+        | "ByPartition" >> beam.CoGroupByKey()
         | "BuildExamples" >> beam.ParDo(build).with_outputs(*SPLITS, LOOKUPS, LETTERS, COUNTS)
     )
     lookups = examples[LOOKUPS] | "SumLookups" >> beam.CombinePerKey(add_lookups)
@@ -137,18 +141,20 @@ def _build(
         | "BuildCatalog"
         >> beam.ParDo(BuildCatalog(schema, tables["items"].files)).with_outputs(LETTERS, COUNTS, main="examples")
     )
-    sides += [examples, catalog]
+    sides |= {"examples": examples, "catalog": catalog}
     written = [_write(examples[name], name, FileSystems.join(_folder(work, name), "data_tfrecord")) for name in SPLITS]
     written.append(_write(catalog["examples"], "catalog", FileSystems.join(_folder(work, "catalog"), "data_tfrecord")))
-    letters = [side[LETTERS] for side in sides] | "AllLetters" >> beam.Flatten()
-    _ = letters | "WriteDeadLetters" >> WriteDeadLetters(_folder(work, "dead_letters"))
+    # Written and counted before they are brought together: what a Flatten joins, a local runner holds in memory.
+    for name, side in sides.items():
+        _ = side[LETTERS] | f"WriteDeadLetters[{name}]" >> WriteDeadLetters(_folder(work, "dead_letters"), name)
     first = (
-        letters
-        | "SummariseDeadLetters" >> SummariseDeadLetters()
+        [side[LETTERS] | f"Summarise[{name}]" >> beam.FlatMap(summarise) for name, side in sides.items()]
+        | "AllSummaries" >> beam.Flatten()
+        | "MergeSummaries" >> beam.CombinePerKey(merge_summaries)
         | "LetterLines" >> beam.Map(lambda kv: json.dumps([*kv[0], kv[1][0], dataclasses.asdict(kv[1][1])]))
     )
     counts = (
-        [*(side[COUNTS] for side in sides), *written]
+        [*(side[COUNTS] for side in sides.values()), *written]
         | "AllCounts" >> beam.Flatten()
         | "SumCounts" >> beam.CombinePerKey(sum)
         | "CountLines" >> beam.Map(json.dumps)
@@ -241,7 +247,7 @@ def _work_folder(out: OutputPaths) -> Iterator[str]:
     work = f"{out.examples.rstrip('/')}.tmp-{uuid.uuid4().hex[:12]}"
     _make_folder(work)
     try:
-        for name in (*SPLITS, "catalog", "dead_letters"):
+        for name in (*SPLITS, "catalog", "dead_letters", _SPILL):
             _make_folder(_folder(work, name))
         yield work
     finally:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from model.schema import DatasetSchema
 from pipelines.examples import Values
-from pipelines.preprocess.blocks import BEHAVIOUR_BIT, LABEL_BIT, Events, take
+from pipelines.preprocess.event_columns import BEHAVIOUR_BIT, LABEL_BIT, Events, take
 from pipelines.preprocess.split_config import SPLITS, SplitConfig
 
 Ints = npt.NDArray[np.int64]

@@ -26,14 +26,18 @@ from pipelines.transform import catalog_transform_config, user_transform_config
 _EXAMPLES_PER_BATCH = 16
 _TRANSFORM = "pipelines.transform"
 
-LastBlessed = Callable[[str, tfx.types.BaseChannel], tfx.dsl.Resolver]
-"""(component id, artifact that is younger than the wanted model) -> resolver with the output `model`."""
+LastBlessed = Callable[[str, tfx.types.BaseChannel, int | None], tfx.dsl.Resolver]
+"""(component id, artifact that is younger than the wanted model, time from which on it must have learned no target)
+-> resolver with the output `model`."""
 
 
-def last_blessed_before(component_id: str, before: tfx.types.BaseChannel) -> tfx.dsl.Resolver:
+def last_blessed_before(
+    component_id: str, before: tfx.types.BaseChannel, unseen_from_ms: int | None
+) -> tfx.dsl.Resolver:
     """The last blessed model older than `before`: a rerun of unchanged work finds the same one and stays cached."""
     return tfx.dsl.Resolver(
         strategy_class=LastBlessedBefore,
+        config={} if unseen_from_ms is None else {"unseen_from_ms": unseen_from_ms},
         model=tfx.dsl.Channel(type=Model),
         model_blessing=tfx.dsl.Channel(type=ModelBlessing),
         before=before,
@@ -77,7 +81,7 @@ def components(plan: Plan, last_blessed: LastBlessed = last_blessed_before) -> l
     catalog_transform = _transform(
         catalog, catalog_schema_gen.outputs["schema"], "catalog", catalog_transform_config(plan.schema, plan.config)
     ).with_id("CatalogTransform")
-    base = last_blessed("LastBlessedBase", examples)
+    base = last_blessed("LastBlessedBase", examples, None)
     trainer = TwinTrainer(
         examples=examples,
         catalog=catalog,
@@ -104,7 +108,7 @@ def components(plan: Plan, last_blessed: LastBlessed = last_blessed_before) -> l
         code_fingerprint=code_fingerprint("pipelines.tfx.servable_assembler"),
     )
     servable = assembler.outputs["servable"]
-    baseline = last_blessed("LastBlessedBaseline", servable)
+    baseline = last_blessed("LastBlessedBaseline", servable, plan.split.eval_start_ms)
     scorer = TargetScorer(
         examples=examples,
         servable=servable,

@@ -8,8 +8,8 @@ from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import ExampleAnomalies, Examples
 
 from model.schema import load_schema
-from pipelines.preprocess import OutputPaths, SplitConfig, preprocess
-from pipelines.preprocess.split_config import SPLITS
+from pipelines.preprocess.job import OutputPaths, preprocess
+from pipelines.preprocess.split_config import SPLITS, SplitConfig
 from pipelines.tfx.kept_dead_letters import kept_dead_letters
 
 CATALOG_SPLIT = "catalog"

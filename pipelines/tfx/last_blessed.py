@@ -1,10 +1,15 @@
 """Which blessed model a run starts from or is compared with."""
 
+import itertools
+import logging
 from collections.abc import Mapping
 
 from ml_metadata import MetadataStore
 from tfx import v1 as tfx
 from tfx.types import Artifact
+
+from model.warm_start import why_cold
+from pipelines.tfx.files import servable_path
 
 BLESSED = "blessed"
 CURRENT_MODEL_ID = "current_model_id"
@@ -17,7 +22,15 @@ class LastBlessedBefore(tfx.dsl.experimental.ResolverStrategy):
     made itself the first time, so its inputs would differ and nothing after it would be taken from the cache. Age
     against an artifact of the run gives the same answer every time: a training starts from the model that was there
     before its examples were made, and a model is compared with the one blessed before it.
+
+    Args:
+        unseen_from_ms: Begin of the targets on which models are compared. A model that has learned some of them, as it
+            may after the split's borders moved back, would win unfairly: it is passed over for the one before it, and
+            the log tells why. None: any model will do.
     """
+
+    def __init__(self, unseen_from_ms: int | None = None) -> None:
+        self._unseen_from_ms = unseen_from_ms
 
     def resolve_artifacts(
         self, store: MetadataStore, input_dict: Mapping[str, list[Artifact]]
@@ -35,9 +48,18 @@ class LastBlessedBefore(tfx.dsl.experimental.ResolverStrategy):
             if blessing.get_int_custom_property(BLESSED) == 1
         }
         blessed = [model for model in input_dict["model"] if model.id in blessings and model.id < before]
-        last = sorted(blessed, key=lambda model: model.id)[-1:]
+        newest_first = sorted(blessed, key=lambda model: model.id, reverse=True)
+        last = list(itertools.islice(filter(self._fair, newest_first), 1))
         return {
             "model": last,
             "model_blessing": [blessings[model.id] for model in last],
             "before": input_dict["before"],
         }
+
+    def _fair(self, model: Artifact) -> bool:
+        if self._unseen_from_ms is None:
+            return True
+        reason = why_cold(servable_path(model), self._unseen_from_ms, self._unseen_from_ms)
+        if reason:
+            logging.getLogger("absl").warning("Not compared with %s: %s", model.uri, reason)
+        return reason is None

@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from model.config import TwinConfig
 from model.schema import DatasetSchema
 from pipelines.example_schema import catalog_example_schema, user_example_schema
-from pipelines.preprocess import SplitConfig
+from pipelines.preprocess.split_config import SplitConfig
 from pipelines.tfx.dataset_json import read_borders
 
 _FOLDER_ID = ".folder-id"

@@ -9,7 +9,7 @@ from pathlib import Path
 from tfx import v1 as tfx
 from tfx.types.standard_artifacts import InfraBlessing, Model
 
-from pipelines.tfx import replay_warmups
+from pipelines.tfx import compare_in_fresh_process
 from pipelines.tfx.files import servable_path
 
 _TOLERANCE = 1e-4
@@ -37,7 +37,7 @@ def ServableCheck(  # noqa: N802
 def check_servable(servable: Path) -> str | None:
     """Why the servable must not be served, or None."""
     # -I: neither the working directory nor PYTHONPATH, so the project cannot be imported.
-    command = [sys.executable, "-I", str(replay_warmups.__file__), str(servable)]
+    command = [sys.executable, "-I", str(compare_in_fresh_process.__file__), str(servable)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return f"it does not load or answer: {done.stderr.strip()[-_ERROR_CHARS:]}"

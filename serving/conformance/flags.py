@@ -96,3 +96,5 @@ KINDS: dict[str, Callable[[Path], list[str]]] = {
     "labelled": labelled_flags,
     "batching_file": batching_file_flags,
 }
+# The others answer once they are up.
+MAY_NOT_ANSWER = {"empty", "broken", "labelled", "batching_file"}

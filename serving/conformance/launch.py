@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.errors import UserError
@@ -34,6 +34,7 @@ class Running:
         rest: Its REST address.
         log: The file of its output.
         directory: Of its fixture models.
+        started: `time.monotonic()` of its start.
     """
 
     process: subprocess.Popen[bytes]
@@ -41,10 +42,11 @@ class Running:
     rest: str
     log: Path
     directory: Path
+    started: float = field(default_factory=time.monotonic)
 
     def target(self) -> Target:
         """The server as cases see it."""
-        return Target(self.grpc, self.rest, self.directory)
+        return Target(self.grpc, self.rest, self.directory, server=self)
 
     def answers(self) -> bool:
         """Whether REST is answered."""

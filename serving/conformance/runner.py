@@ -25,6 +25,7 @@ from serving.conformance import (
 )
 from serving.conformance.case import MAIN, REGISTRY, Case
 from serving.conformance.checks import Mismatch
+from serving.conformance.flags import MAY_NOT_ANSWER
 from serving.conformance.target import Target, Unavailable
 
 # What only reads comes first, so that a server which a later case harms has answered by then.
@@ -101,7 +102,8 @@ def cases(only: str = "") -> list[Case]:
     """
     position = {module.__name__: place for place, module in enumerate(_ORDER)}
     found = [case for case in REGISTRY if only.lower() in f"{case.section.value} {case.module} {case.title}".lower()]
-    return sorted(found, key=lambda case: position[case.module])
+    # Servers with other flags come last: they start meanwhile.
+    return sorted(found, key=lambda case: (case.on != MAIN, position[case.module]))
 
 
 def run(target: Target, chosen: Sequence[Case], on_case: Callable[[Case], None] = lambda _: None) -> Outcome:
@@ -160,7 +162,8 @@ def _run_one(target: Target, case: Case) -> None:
     if case.on == MAIN:
         case.run(target)
         return
-    other = target.starter.running(case.on).target()
+    find = target.starter.begun if case.on in MAY_NOT_ANSWER else target.starter.running
+    other = find(case.on).target()
     try:
         case.run(other)
     finally:

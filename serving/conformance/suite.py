@@ -66,10 +66,10 @@ def on_started_server(command: str | None, chosen: Sequence[Case], on_case: Call
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         launcher = Launcher(program, Path(folder))
         try:
-            # A start takes seconds: servers that later cases need start while earlier cases run.
-            for kind in dict.fromkeys([MAIN, *(case.on for case in chosen)]):
-                launcher.begun(kind)
             target = launcher.running(MAIN).target()
+            # A start takes seconds: servers that later cases need start while earlier cases run.
+            for kind in dict.fromkeys(case.on for case in chosen):
+                launcher.begun(kind)
             target.launcher = launcher
             check_target(target)
             outcome = run(target, chosen, on_case)

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
 from serving.tensors import encode
 
 if TYPE_CHECKING:
-    from serving.conformance.launch import Launcher
+    from serving.conformance.launch import Launcher, Running
 
 _MAX_MESSAGE = 2**31 - 1
 _SHOWN = 600
@@ -89,6 +89,7 @@ class Target:
         rest_address: host:port or None.
         directory: The directory of its models and configuration, None = the files are not ours to change.
         launcher: Starts further servers of the same kind, None = only this one is known.
+        server: Its process, where the suite started it.
         patience_s: How long a change of files may take to show.
     """
 
@@ -96,6 +97,7 @@ class Target:
     rest_address: str | None
     directory: Path | None = None
     launcher: "Launcher | None" = None
+    server: "Running | None" = None
     patience_s: float = 30.0
     _channel: grpc.Channel | None = field(default=None, init=False, repr=False)
 
@@ -130,6 +132,12 @@ class Target:
         if self.launcher is None:
             raise Unavailable("needs a server with other flags: give the program with --server")
         return self.launcher
+
+    @property
+    def own_server(self) -> "Running":
+        """The server's process; cases that ask for it are given a server that the suite started."""
+        assert self.server is not None
+        return self.server
 
     def close(self) -> None:
         """Closes the channel."""

@@ -1,7 +1,7 @@
-"""Replays a servable's warm-up requests in a process of its own; run as a file, imports nothing of this project.
+"""Compares a servable's answers to recorded ones; run as a file in a process of its own, imports none of this project.
 
-Usage: python -I replay_warmups.py SERVABLE. Prints one JSON object: the number of requests, and the largest difference
-to the recorded answers.
+Usage: python -I compare_in_fresh_process.py SERVABLE. Prints one JSON object: the number of warm-up requests, and the
+largest difference to their recorded answers.
 """
 
 import json
