@@ -14,7 +14,7 @@ Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 TableDtype = Literal["float32", "bfloat16", "int8"]
-Pooling = Literal["sum", "mean"]
+Pooling = Literal["sum", "mean", "sqrtn"]
 
 
 class ConfigError(UserError):
@@ -35,8 +35,11 @@ class TwinConfig:
         feature_width: Embedding width of all other features.
         mlp: Widths of the hidden layers.
         multi_hot_width: Most values of a multi-hot feature that the item table keeps.
-        multi_hot_pooling: How a multi-hot feature's embeddings become one: their `sum` (Eq. 3), or their `mean`, for
-            lists whose lengths differ without meaning.
+        multi_hot_pooling: How a multi-hot feature's embeddings become one: their `sum` (Eq. 3), their `mean`, or
+            `sqrtn`, the sum over the root of their number: inner products of lists of any length then start as the
+            cosines of their multi-hot codes.
+        similarity_start: Weight c of similarity in the relevance before training: W^q = W^h, each feature's inner
+            product counting c times its width over the widest feature's; 0 = random kernels.
         table_dtype: Type of the stored projections.
         max_candidates: Most candidates of one request, all its users together; each takes about 1.3 MB while scored.
         table_rows: Row budget of the item table; 0 = one row for every catalog item. The most frequent items stay.
@@ -68,6 +71,7 @@ class TwinConfig:
     mlp: tuple[Positive, ...] = (256, 128, 64)
     multi_hot_width: Positive = 32
     multi_hot_pooling: Pooling = "sum"
+    similarity_start: Annotated[float, Field(ge=0)] = 0.0
     table_dtype: TableDtype = "float32"
     max_candidates: Positive = 4096
     table_rows: NonNegative = 0

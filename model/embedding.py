@@ -11,7 +11,8 @@ class Embedding(tf.keras.layers.Layer):
     """Indices to embeddings: E_A x_hot, with index 0 (absent) contributing nothing: row 0 is zero and stays so.
 
     A multi-hot feature is by default the sum of its values' embeddings, which is what the product with a multi-hot code
-    gives (section 3.2.1, Eq. 3). The mean instead keeps long lists from outweighing short ones.
+    gives (section 3.2.1, Eq. 3). The mean instead keeps long lists from outweighing short ones; `sqrtn`, the sum over
+    the root of the number of values, makes inner products of random embeddings the cosines of the multi-hot codes.
 
     Args:
         rows: Number of indices, 0 (absent) included.
@@ -33,7 +34,8 @@ class Embedding(tf.keras.layers.Layer):
         total = tf.reduce_sum(embedded, axis=-2)
         if self.pooling == "sum":
             return total
-        return total / tf.maximum(tf.math.count_nonzero(present, axis=-1, keepdims=True, dtype=tf.float32), 1.0)
+        count = tf.maximum(tf.math.count_nonzero(present, axis=-1, keepdims=True, dtype=tf.float32), 1.0)
+        return total / (tf.sqrt(count) if self.pooling == "sqrtn" else count)
 
     def dictionary(self) -> tf.Tensor:
         """The whole table float32 [rows, width], for what is computed once per index instead of once per use."""
@@ -54,6 +56,11 @@ class FeatureEmbeddings(tf.keras.layers.Layer):
             for feature, (rows, width, pooling) in features.items()
         }
         self.width = sum(width for _, width, _ in features.values())
+
+    def relative_widths(self) -> tf.Tensor:
+        """Of every column, its feature's width over the widest feature's, float32 [width]."""
+        widths = [embedding.width for embedding in self.embeddings.values()]
+        return tf.repeat(tf.constant(widths, tf.float32) / max(widths), widths)
 
     def call(self, index: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """{feature: int32 [...] or [..., W]} to float32 [..., width]."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from model.config import TwinConfig
+from model.config import TableDtype, TwinConfig
 from model.encoders import Encoders
 from model.errors import UserError
 from model.export import EXTRA
@@ -25,8 +25,12 @@ class Loaded:
     known_ids: np.ndarray
 
 
-def load_ranker(servable: Path) -> Loaded:
+def load_ranker(servable: Path, table_dtype: TableDtype | None = None) -> Loaded:
     """Rebuilds the ranker that `model.export.export` wrote.
+
+    Args:
+        servable: The SavedModel directory.
+        table_dtype: Type of the stored projections, where it is to differ from the servable's; they are made anew.
 
     Raises:
         UserError: If the directory is not such a servable.
@@ -37,6 +41,8 @@ def load_ranker(servable: Path) -> Loaded:
     schema = load_schema(next(path for path in (extra / "schema").iterdir() if path.is_dir()))
     encoders = Encoders.load(extra / "encoders.json")
     config = TwinConfig.load(extra / "config.yaml")
+    if table_dtype is not None:
+        config = dataclasses.replace(config, table_dtype=table_dtype)
     known_ids = known_ids_of(servable)
     saved = tf.saved_model.load(str(servable))
     index = dict(saved.item_table.index)
@@ -52,6 +58,9 @@ def load_ranker(servable: Path) -> Loaded:
     table.ids.assign(saved.item_table.ids)
     table.id_index.keys.assign(saved.item_table.id_index.keys)
     table.id_index.rows.assign(saved.item_table.id_index.rows)
-    table.projection.assign(saved.item_table.projection)
-    table.scale.assign(saved.item_table.scale)
+    if table_dtype is None:
+        table.projection.assign(saved.item_table.projection)
+        table.scale.assign(saved.item_table.scale)
+    else:
+        table.refresh(ranker.project_rows)
     return Loaded(ranker, schema, encoders, known_ids)

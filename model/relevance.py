@@ -38,6 +38,24 @@ class Relevance(tf.keras.layers.Layer):
         }
         self.beta = self.add_weight("beta", [len(self.cross_kernels)], initializer="ones")
 
+    def start_as_similarity(self, weight: tf.Tensor) -> None:
+        """Sets W^q = W^h so that the first term of every head is sum_i weight_i q_i K_h,i in expectation.
+
+        Random kernels make the CP-GSU retrieve at random, and only what it retrieves teaches the relevance. Started as
+        a similarity, it retrieves what shares the target's features from the first step on.
+
+        Args:
+            weight: float32 [H], not negative.
+        """
+        width = self.inherent_kernel.shape[0]
+        gain = (self.head_dim**0.5 * max(width / self.head_dim, 1.0)) ** 0.5
+        # An initializer gives the same values again: the heads need one each to differ.
+        heads = [tf.keras.initializers.Orthogonal(gain)([width, self.head_dim]) for _ in range(self.heads)]
+        kernel = tf.concat(heads, axis=1)
+        kernel *= tf.sqrt(weight)[:, tf.newaxis]
+        self.inherent_kernel.assign(kernel)
+        self.query_kernel.assign(kernel)
+
     def project(self, inherent: tf.Tensor) -> tf.Tensor:
         """K_h W^h of all heads: float32 [..., H] to [..., h * d_k]. What the item table stores."""
         return tf.tensordot(inherent, self.inherent_kernel, 1)

@@ -49,6 +49,8 @@ class TWIN(tf.keras.layers.Layer):
     ) -> None:
         super().__init__(name=name)
         self.relevance = Relevance(config.heads, config.head_dim, inherent.width, cross, name="relevance")
+        if config.similarity_start:
+            self.relevance.start_as_similarity(config.similarity_start * inherent.relative_widths())
         self.cp_gsu = ConsistencyPreservedGSU(self.relevance, table, config.retrieved, name="cp_gsu")
         self.esu = ExactSearchUnit(self.relevance, inherent, table, name="esu")
 

@@ -6,16 +6,34 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from model.config import TableDtype
 from model.consistency import DEPTHS, Consistency, measure
 from model.errors import UserError
 from model.load import load_ranker
 from model.ranker import TwinRanker
 from model.request import RawBatch
 from model.windows import window_dataset
+from pipelines.score_metrics import user_auc
 
 _TARGETS_PER_USER = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class TableDtypeReport:
+    """What storing the projections in a type costs and saves.
+
+    Attributes:
+        hit_at_100: Percentage.
+        auc: Over all measured targets together; None where a class is missing.
+        projection_bytes: Size of the projections.
+    """
+
+    hit_at_100: float
+    auc: float | None
+    projection_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +44,13 @@ class ConsistencyReport:
         servable: The servable measured.
         fresh: With the table that the servable was published with.
         by_age: Training steps since the table was made, to hit@100.
+        by_dtype: Type of the stored projections, to what a fresh table of it does.
     """
 
     servable: Path
     fresh: Consistency
     by_age: dict[int, float]
+    by_dtype: dict[TableDtype, TableDtypeReport]
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain JSON values; hits are percentages."""
@@ -40,16 +60,20 @@ class ConsistencyReport:
             "mean_history": self.fresh.history,
             "fresh": {f"hit_at_{k}": value for k, value in self.fresh.hit_at.items()},
             "by_table_age_steps": {str(age): {"hit_at_100": value} for age, value in self.by_age.items()},
+            "by_table_dtype": {dtype: dataclasses.asdict(report) for dtype, report in self.by_dtype.items()},
         }
 
 
-def run_consistency(run_dir: Path, targets: int, ages: Sequence[int]) -> ConsistencyReport:
+def run_consistency(
+    run_dir: Path, targets: int, ages: Sequence[int], dtypes: Sequence[TableDtype] = ()
+) -> ConsistencyReport:
     """Measures the servable of a run on its eval split; ages by training on from it with the table held still.
 
     Args:
         run_dir: A run directory with `summary.json`.
         targets: About how many eval targets to measure.
         ages: Training steps after which to measure again, ascending.
+        dtypes: Types of the stored projections to compare, each with a table made from the servable's weights.
 
     Raises:
         UserError: If the run has no summary.
@@ -68,8 +92,25 @@ def run_consistency(run_dir: Path, targets: int, ages: Sequence[int]) -> Consist
     eval_batches = list(windows.take(-(-targets // _TARGETS_PER_USER)))
     fresh = measure(ranker, eval_batches, DEPTHS)
     train = window_dataset(_files(examples, "train"), loaded.schema, ranker.config, shuffle=True).repeat()
+    by_dtype: dict[TableDtype, TableDtypeReport] = {
+        dtype: _with_dtype(servable, dtype, eval_batches) for dtype in dtypes
+    }
     by_age = {0: fresh.hit_at[100]} | _by_age(ranker, iter(train), eval_batches, ages)
-    return ConsistencyReport(servable, fresh, by_age)
+    return ConsistencyReport(servable, fresh, by_age, by_dtype)
+
+
+def _with_dtype(servable: Path, dtype: TableDtype, batches: Sequence[RawBatch]) -> TableDtypeReport:
+    ranker = load_ranker(servable, dtype).ranker
+    score = tf.function(ranker, reduce_retracing=True, autograph=False)
+    real = [batch["weight"].numpy() > 0 for batch in batches]
+    predictions = np.concatenate([score(b).numpy()[at] for b, at in zip(batches, real, strict=True)])
+    labels = np.concatenate([b["label"].numpy()[at] for b, at in zip(batches, real, strict=True)])
+    table = ranker.item_table.projection
+    return TableDtypeReport(
+        hit_at_100=measure(ranker, batches, [100]).hit_at[100],
+        auc=user_auc(labels, predictions),
+        projection_bytes=int(tf.size(table)) * table.dtype.size,
+    )
 
 
 def _by_age(

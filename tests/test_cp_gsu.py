@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from model.cp_gsu import rank_union
-from tests.oracle import Oracle
+from tests.oracle import Oracle, union
 from tests.toy import SMALL, tensors, toy_ranker, toy_request
 
 
@@ -52,3 +52,17 @@ def test_permuting_the_history_permutes_what_is_retrieved() -> None:
     before = ranker.score(tensors(raw))[1].position.numpy()
     after = ranker.score(tensors(moved))[1].position.numpy()
     np.testing.assert_array_equal(order[after], before)
+
+
+@pytest.mark.parametrize("agreement", [0.0, 0.9, 1.0])
+def test_heads_that_agree_are_searched_deeper(agreement: float) -> None:
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(size=(2, 1, 5, 200)), rng.normal(size=(2, 4, 5, 200))
+    scores = (agreement * shared + (1 - agreement) * own).astype(np.float32)
+    scores[0, :, 0, 20:] = -np.inf  # fewer behaviours than wanted
+    found = rank_union(tf.constant(scores), 30).numpy()
+    for b, n in np.ndindex(2, 5):
+        visible = np.flatnonzero(np.isfinite(scores[b, 0, n]))
+        rankings = [sorted(visible, key=lambda i, a=a: -scores[b, a, n, i]) for a in range(4)]
+        expected = union(rankings, 30)
+        assert found[b, n].tolist() == expected + [-1] * (30 - len(expected))

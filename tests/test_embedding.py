@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from model.config import Pooling
-from model.embedding import Embedding
+from model.embedding import Embedding, FeatureEmbeddings
 
 
 def embedding(pooling: Pooling | None) -> Embedding:
@@ -36,3 +36,16 @@ def test_absent_stays_zero_in_training(pooling: Pooling | None) -> None:
 def test_multi_hot(pooling: Pooling, pair: list[float], twice: list[float]) -> None:
     found = embedding(pooling)(tf.constant([[1, 2, 0], [1, 1, 0], [0, 0, 0]]))
     np.testing.assert_array_equal(found, np.array([pair, twice, [0.0, 0.0]]))
+
+
+def test_multi_hot_by_root_of_number() -> None:
+    made = Embedding(6, 2, "sqrtn")
+    made.table.assign([[0.0, 0.0], *[[1.0, 2.0]] * 5])
+    found = made(tf.constant([[1, 0, 0, 0], [1, 2, 3, 4], [0, 0, 0, 0]]))
+    # Four values: (4, 8) / sqrt 4.
+    np.testing.assert_array_equal(found, [[1, 2], [2, 4], [0, 0]])
+
+
+def test_relative_widths() -> None:
+    features = FeatureEmbeddings({"author": (3, 4, None), "topics": (3, 1, "sum")})
+    np.testing.assert_array_equal(features.relative_widths(), [1, 1, 1, 1, 0.25])

@@ -13,15 +13,15 @@ SOURCE = Path(__file__).resolve().parents[2] / "shared" / "data" / "un_votes"
 
 def write_source(folder: Path) -> Path:
     roll_calls = [
-        (1, 46, "1969-12-31", "PALESTINE QUESTION", "me|hr"),
-        (2, 46, "1970-01-02", "NUCLEAR TESTS--BAN, TESTS", "nu"),
-        (3, 65, "2010-11-01", None, "none"),
-        (4, 66, "2011-11-01", "PALESTINE QUESTION", "me"),
-        (5, 66, "2011-11-01", "NUCLEAR TESTS", "none"),
+        (1, 46, "1969-12-31", "R/46/1", 0, None, "PALESTINE QUESTION", "me|hr"),
+        (2, 46, "1970-01-02", "R/46/2", None, None, "NUCLEAR TESTS--BAN, TESTS", "nu"),
+        (3, 65, "2010-11-01", None, 1, 0, None, "none"),
+        (4, 66, "2011-11-01", "R/66/1", 0, 0, "PALESTINE QUESTION", "me"),
+        (5, 66, "2011-11-01", "R/66/1", None, 1, None, "none"),
     ]
     votes = {"Chad": "yes no yes no yes", "Peru": "no yes abstain yes no", "Fiji": "abstain abstain no yes no"}
     folder.mkdir()
-    frame = pd.DataFrame(roll_calls, columns=["rcid", "session", "date", "short", "issue"])
+    frame = pd.DataFrame(roll_calls, columns=["rcid", "session", "date", "unres", "amend", "para", "short", "issue"])
     frame.to_parquet(folder / "roll_calls.parquet")
     rows = [
         (country, roll_call[0], vote, roll_call[2])
@@ -46,6 +46,9 @@ def test_events_items_and_split(tmp_path: Path) -> None:
     items = pq.read_table(tmp_path / "out" / "items").to_pylist()
     assert items[1]["title_words"] == ["nuclear", "test", "ban"]
     assert [item["issues"] for item in items] == [["me", "hr"], ["nu"], [], ["me"], []]
+    assert [item["kind"] for item in items] == ["whole", "whole", "amendment", "whole", "paragraph"]
+    # A paragraph without a title bears its resolution's; what belongs to no known resolution has none.
+    assert items[4]["title"] == "PALESTINE QUESTION" and items[4]["title_words"] == ["palestin", "question"]
     assert items[2]["title_words"] == [] and items[2]["session"] == 65
     assert report.split.train_start_ms == -day
     assert report.split.eval_start_ms == 14_914 * day  # 2010-11-01

@@ -72,3 +72,15 @@ def test_both_stages_weigh_cross_features_alike() -> None:
     assert np.isneginf(searched[:, :, 9:]).all()
     searched = searched[:, :, :9]
     assert np.ptp(searched) > 0.1
+
+
+def test_started_as_similarity() -> None:
+    relevance = Relevance(2, 4, 3, FeatureEmbeddings({}))
+    relevance.start_as_similarity(tf.constant([2.0, 1.0, 0.0]))
+    query = relevance.query(tf.constant([[[1.0, 3.0, 5.0]]]))
+    keys = relevance.project(tf.constant([[[1.0, 0.0, 0.0], [2.0, -1.0, 7.0]]]))
+    alpha = relevance.of_history(query, keys, tf.zeros([]))
+    # No wider than a head, so not in expectation but exactly: 2 * 1 * 1 = 2 and 2 * 1 * 2 - 1 * 3 * 1 = 1.
+    np.testing.assert_allclose(alpha, [[[[2, 1]], [[2, 1]]]], atol=1e-5)
+    kernel = relevance.inherent_kernel.numpy()
+    assert not np.allclose(kernel[:, :4], kernel[:, 4:])

@@ -17,7 +17,7 @@ from pipelines.importers.un_baselines import un_baselines
 
 EVAL_SESSION = 65
 TEST_SESSION = 66
-TRAIN_FROM_SESSION = 46
+TRAIN_FROM_SESSION = 58
 _STANCES = ("no", "abstain", "yes")
 _WORD = re.compile(r"[a-z0-9]+")
 _SAYS_NOTHING = ENGLISH_STOP_WORDS | {"resolution", "resolutions", "adopted", "general", "assembly", "un"}
@@ -36,7 +36,7 @@ def import_un_votes(
 
     Args:
         source: Folder with `votes.parquet` (country, rcid, vote, date) and `roll_calls.parquet` (rcid, session, date,
-            short, issue).
+            unres, amend, para, short, issue).
         out: Data set folder to write; appears only when complete.
         train_from_session: First session whose votes are train targets.
         overwrite: Whether to replace an existing data set folder.
@@ -49,7 +49,8 @@ def import_un_votes(
         raise DataImportError(f"train_from_session must be between 1 and {EVAL_SESSION - 1}, got {train_from_session}")
     schema = load_schema("un_votes")
     votes = _read(source / "votes.parquet", ["country", "rcid", "vote", "date"])
-    roll_calls = _read(source / "roll_calls.parquet", ["rcid", "session", "date", "short", "issue"])
+    columns = ["rcid", "session", "date", "unres", "amend", "para", "short", "issue"]
+    roll_calls = _read(source / "roll_calls.parquet", columns)
     events = _events(votes, source / "votes.parquet")
     split = _split(roll_calls, events, train_from_session, source / "roll_calls.parquet")
     with new_dataset_folder(out, overwrite) as folder:
@@ -90,7 +91,7 @@ def _events(votes: pa.Table, file: Path) -> pa.Table:
 
 
 def _items(roll_calls: pa.Table) -> pa.Table:
-    titles = [title or "" for title in roll_calls["short"].to_pylist()]
+    titles = _titles(roll_calls["short"].to_pylist(), roll_calls["unres"].to_pylist())
     issues = [[] if issue in (None, "none") else issue.split("|") for issue in roll_calls["issue"].to_pylist()]
     words = [title_words(title) for title in titles]
     return pa.table(
@@ -98,10 +99,28 @@ def _items(roll_calls: pa.Table) -> pa.Table:
             "rcid": roll_calls["rcid"],
             "title_words": pa.array(words, pa.list_(pa.string())),
             "issues": pa.array(issues, pa.list_(pa.string())),
+            "kind": _kinds(roll_calls["amend"].to_pylist(), roll_calls["para"].to_pylist()),
             "session": roll_calls["session"],
             "title": titles,
         }
     )
+
+
+def _titles(titles: list[str | None], resolutions: list[str | None]) -> list[str]:
+    """Titles; a vote on a paragraph or an amendment, which has none, bears that of its resolution."""
+    of_resolution: dict[str, str] = {}
+    for title, resolution in zip(titles, resolutions, strict=True):
+        if title and resolution:
+            of_resolution.setdefault(resolution, title)
+    return [title or of_resolution.get(of or "", "") for title, of in zip(titles, resolutions, strict=True)]
+
+
+def _kinds(amendments: list[float | None], paragraphs: list[float | None]) -> list[str]:
+    """What is voted on: an amendment, a paragraph or, where neither is coded, the whole resolution."""
+    both = zip(amendments, paragraphs, strict=True)
+    return [
+        "amendment" if amendment == 1 else "paragraph" if paragraph == 1 else "whole" for amendment, paragraph in both
+    ]
 
 
 def title_words(title: str) -> list[str]:

@@ -1,0 +1,53 @@
+"""`twin consistency` on a small exported model."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.errors import UserError
+from model.export import export
+from pipelines.consistency import ConsistencyReport, run_consistency
+from tests.toy import ENCODERS, ITEM_IDS, KNOWN, SMALL, toy_ranker, toy_schema
+from tests.training_data import user_row, write
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> ConsistencyReport:
+    run = tmp_path_factory.mktemp("run")
+    fast = dataclasses.replace(SMALL, retrieved=100, history_length=300, dense_learning_rate=0.1, embedding_learning_rate=0.1)
+    export(toy_ranker(fast), toy_schema(), ENCODERS, ITEM_IDS[:KNOWN], 1.0, run / "servable")
+    rng = np.random.default_rng(0)
+    for split in ("train", "eval"):
+        (run / "examples" / f"Split-{split}").mkdir(parents=True)
+        write(run / "examples" / f"Split-{split}" / "part.gz", [user_row(rng, 300, 12) for _ in range(8)])
+    paths = {"servable": str(run / "servable"), "examples": str(run / "examples")}
+    (run / "summary.json").write_text(json.dumps({"paths": paths}))
+    return run_consistency(run, targets=32, ages=[3], dtypes=["float32", "int8"])
+
+
+def test_a_fresh_table_finds_all_that_attention_would_choose(report: ConsistencyReport) -> None:
+    assert report.fresh.targets >= 20
+    assert set(report.fresh.hit_at.values()) == {100.0}
+    assert report.fresh.history > 100
+    assert report.by_dtype["float32"].hit_at_100 == 100.0
+
+
+def test_an_older_table_finds_less(report: ConsistencyReport) -> None:
+    assert 50 < report.by_age[3] < 100
+
+
+def test_a_smaller_type_finds_a_little_less(report: ConsistencyReport) -> None:
+    whole, quarter = report.by_dtype["float32"], report.by_dtype["int8"]
+    assert whole.projection_bytes == 4 * quarter.projection_bytes
+    assert 85 <= quarter.hit_at_100 <= 100
+    assert whole.auc is not None and quarter.auc is not None
+    assert abs(whole.auc - quarter.auc) < 0.05
+    assert report.as_json()["by_table_dtype"]["int8"]["projection_bytes"] == quarter.projection_bytes
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not a finished run: summary\.json is missing"):
+        run_consistency(tmp_path, 10, [])
