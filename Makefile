@@ -58,7 +58,7 @@ format: env
 	@$(BIN)/ruff format .
 
 bench: env
-	@for part in preprocess refresh training; do echo "== twin bench $$part"; $(BIN)/twin bench $$part; done
+	@for part in preprocess refresh training serving; do echo "== twin bench $$part"; $(BIN)/twin bench $$part; done
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

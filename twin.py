@@ -26,7 +26,9 @@ COMMANDS: dict[str, str] = {
     "serve": "serving.commands.serve:serve",
     "predict": "serving.commands.predict:predict",
     "conformance": "serving.commands.conformance:conformance",
+    "soak": "serving.commands.soak:soak",
     "consistency": "pipelines.commands.consistency:consistency",
+    "experiment": "pipelines.commands.experiment:experiment",
     "bench": "twin:bench",
 }
 BENCH_COMMANDS: dict[str, str] = {

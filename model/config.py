@@ -15,6 +15,23 @@ NonNegative = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 TableDtype = Literal["float32", "bfloat16", "int8"]
 Pooling = Literal["sum", "mean", "sqrtn"]
+InterestName = Literal[
+    "twin",
+    "avg_pooling",
+    "din",
+    "dien",
+    "mimn",
+    "ubr4ctr",
+    "sim_hard",
+    "sim_soft",
+    "sim_cluster",
+    "sim_cluster_plus",
+    "eta",
+    "sdim",
+    "twin_without_consistency",
+    "twin_raw_mhta",
+    "twin_without_bias",
+]
 
 
 class ConfigError(UserError):
@@ -26,11 +43,17 @@ class TwinConfig:
     """Every choice of a run. Defaults are the paper's where it names one (sections 3.2, 3.3.3 and 4.3).
 
     Attributes:
+        interest: The long-term interest module: `twin`, a method the paper compares with, or one of its ablations; see
+            `model.interest`.
         heads: Attention heads h.
         head_dim: Projected width d_k per head.
         retrieved: Behaviours K that the CP-GSU hands to the ESU.
         history_length: Behaviours L that the CP-GSU searches: the most recent ones.
         short_term_length: Most recent behaviours of the short-term module.
+        recent_length: Most recent behaviours that `din`, `dien` and `mimn` read; 0 = 100, 100 and 1,000.
+        category_feature: The inherent feature by which `sim_hard` searches; None = the first categorical one that is
+            not `wide`.
+        search_width: Width of the pre-trained item embeddings by which `sim_soft` searches.
         id_width: Embedding width of item ids and `wide` features.
         feature_width: Embedding width of all other features.
         mlp: Widths of the hidden layers.
@@ -61,11 +84,15 @@ class TwinConfig:
         seed: Seed of initial weights and shuffling.
     """
 
+    interest: InterestName = "twin"
     heads: Positive = 4
     head_dim: Positive = 32
     retrieved: Positive = 100
     history_length: Positive = 10_000
     short_term_length: Positive = 50
+    recent_length: NonNegative = 0
+    category_feature: str | None = None
+    search_width: Positive = 64
     id_width: Positive = 64
     feature_width: Positive = 8
     mlp: tuple[Positive, ...] = (256, 128, 64)

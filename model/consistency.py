@@ -8,16 +8,17 @@ import tensorflow as tf
 
 from model.ranker import TwinRanker
 from model.request import RawBatch
+from model.stage_scores import stage_scores
 
 DEPTHS = (10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 
 
 @dataclasses.dataclass(frozen=True)
 class Consistency:
-    """How much of what the ESU would choose the CP-GSU finds.
+    """How much of what the ESU would choose the search unit finds.
 
     Attributes:
-        hit_at: {k: mean percentage}: of the min(K, k) behaviours of the ESU's real top K that the CP-GSU's first k
+        hit_at: {k: mean percentage}: of the min(K, k) behaviours of the ESU's real top K that the search unit's first k
             could hold, how many they do. At k = K = 100 it is the paper's "hits of 100".
         targets: Number of targets measured: those with more visible behaviours than K.
         history: Their mean number of visible behaviours.
@@ -29,23 +30,26 @@ class Consistency:
 
 
 def measure(ranker: TwinRanker, batches: Iterable[RawBatch], depths: Sequence[int] = DEPTHS) -> Consistency:
-    """Ranks whole histories by the item table's projections and by the ESU's own, and compares.
+    """Ranks whole histories by the search unit and by the ESU, and compares.
 
-    The oracle is the ESU's relevance over all visible behaviours, heads united by rank as in the CP-GSU. Targets
-    whose whole history fits into K are left out: they could only agree.
+    The oracle is the ESU's relevance over all visible behaviours, heads united by rank as in the CP-GSU; among equals
+    the newer one comes first. Targets whose whole history fits into K are left out: they could only agree.
     """
     retrieved = ranker.config.retrieved
     hits: dict[int, list[float]] = {depth: [] for depth in depths}
     lengths: list[int] = []
-    scores = tf.function(lambda raw: _scores(ranker, raw), reduce_retracing=True, autograph=False)
+    scores = tf.function(lambda raw: stage_scores(ranker, raw), reduce_retracing=True, autograph=False)
     for raw in batches:
-        searched, exact = (s.numpy() for s in scores(raw))  # [B, h, N, L]
+        searched, exact = (s.numpy() for s in scores(raw))  # [B, h', N, L], [B, h, N, L]
         for b, n in zip(*np.nonzero(raw["weight"].numpy() > 0), strict=True):
-            visible = np.flatnonzero(np.isfinite(exact[b, 0, n]))
+            visible = np.flatnonzero(np.isfinite(exact[b, 0, n]))[::-1]
             if len(visible) <= retrieved:
                 continue
             real = set(rank_order(exact[b, :, n, visible].T)[:retrieved])
-            found = rank_order(searched[b, :, n, visible].T)
+            of_search = searched[b, :, n, visible].T
+            found = rank_order(of_search)
+            # What the search must not retrieve stands last.
+            found = found[: np.count_nonzero(np.isfinite(of_search[0]))]
             lengths.append(len(visible))
             for depth in depths:
                 hits[depth].append(100 * len(real.intersection(found[:depth])) / min(retrieved, depth, len(real)))
@@ -73,14 +77,3 @@ def rank_order(scores: np.ndarray) -> np.ndarray:
         rank[order] = np.arange(length)
         first = np.minimum(first, rank * heads + head)
     return np.argsort(first, kind="stable")
-
-
-def _scores(ranker: TwinRanker, raw: RawBatch) -> tuple[tf.Tensor, tf.Tensor]:
-    """Relevance float32 [B, h, N, L] by the item table's projections, and by the ESU's."""
-    history = ranker.request_encoder.history(raw)
-    target = ranker.inherent(ranker.item_table.features(ranker.item_table.lookup(raw["candidate/item_id"])))
-    relevance = ranker.twin.relevance
-    query, bias = relevance.query(target), history.bias(relevance.bias_tables())
-    stored = ranker.item_table.projections(history.row)
-    live = relevance.project(ranker.inherent(ranker.item_table.features(history.row)))
-    return relevance.of_history(query, stored, bias), relevance.of_history(query, live, bias)

@@ -1,5 +1,6 @@
 """The item table: id -> row -> inherent feature indices and projection (section 3.4.2)."""
 
+import types
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -26,9 +27,22 @@ class ItemTable(tf.Module):
         heads: h.
         head_dim: d_k.
         dtype: Type of the stored projections; `int8` has one scale per head.
+        search: What a search other than TWIN's reads: name to the unknown item's value, [1, ...].
+
+    Attributes:
+        search: {name: [R, ...]}; without `search` not even an entry of the checkpoint.
     """
 
-    def __init__(self, widths: Mapping[str, int | None], heads: int, head_dim: int, dtype: TableDtype) -> None:
+    search: Mapping[str, tf.Variable] = types.MappingProxyType({})
+
+    def __init__(
+        self,
+        widths: Mapping[str, int | None],
+        heads: int,
+        head_dim: int,
+        dtype: TableDtype,
+        search: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         super().__init__(name="item_table")
         self.heads, self.head_dim = heads, head_dim
         self.ids = _variable(np.array([UNKNOWN_ID], np.int64), "ids")
@@ -39,9 +53,11 @@ class ItemTable(tf.Module):
         }
         self.projection = _variable(tf.zeros([1, heads * head_dim], dtype), "projection")
         self.scale = tf.Variable(tf.ones([heads]), trainable=False, name="scale")
+        if search:
+            self.search = {name: _variable(row, f"search_{name}") for name, row in search.items()}
 
     def assign(self, ids: np.ndarray, index: Mapping[str, np.ndarray]) -> None:
-        """Replaces all rows; projections are zero until `refresh`.
+        """Replaces all rows; projections are zero until `refresh`, `search` is until `assign_search`.
 
         Args:
             ids: int64 [R - 1], ascending, unique.
@@ -61,6 +77,27 @@ class ItemTable(tf.Module):
         self.ids.assign(np.concatenate([[UNKNOWN_ID], ids]))
         self.id_index.assign(ids)
         self.projection.assign(tf.zeros([len(ids) + 1, self.heads * self.head_dim], self.projection.dtype))
+        for variable in self.search.values():
+            variable.assign(np.zeros([len(ids) + 1, *variable.shape[1:]], variable.dtype.as_numpy_dtype))
+
+    def assign_search(self, name: str, values: np.ndarray) -> None:
+        """Replaces one of the `search` variables; row 0, the unknown item, has zero.
+
+        Args:
+            name: Its name.
+            values: [R - 1, ...] in the order of the ids given to `assign`.
+
+        Raises:
+            ValueError: If there is no such variable, or the shape or type is another.
+        """
+        variable = self.search.get(name)
+        if variable is None:
+            raise ValueError(f"the item table has no search feature {name!r}; it has {sorted(self.search)}")
+        expected = f"{variable.dtype.name} {[len(self.ids.numpy()) - 1, *variable.shape[1:]]}"
+        got = f"{values.dtype} {list(values.shape)}"
+        if got != expected:
+            raise ValueError(f"search feature {name!r}: expected {expected}, got {got}")
+        variable.assign(np.concatenate([np.zeros([1, *values.shape[1:]], values.dtype), values]))
 
     def lookup(self, item_id: tf.Tensor) -> tf.Tensor:
         """Rows int32 of item ids int64, any shape; 0 for ids that have none."""

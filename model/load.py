@@ -63,4 +63,6 @@ def load_ranker(servable: Path, table_dtype: TableDtype | None = None) -> Loaded
         table.scale.assign(saved.item_table.scale)
     else:
         table.refresh(ranker.project_rows)
+    for name, values in table.search.items():
+        values.assign(saved.item_table.search[name])
     return Loaded(ranker, schema, encoders, known_ids)

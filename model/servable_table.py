@@ -19,6 +19,7 @@ import tensorflow as tf
 from model import id_index
 from model.errors import UserError
 from model.item_table import UNKNOWN_ID
+from model.servable_search import moved_search_values
 from model.servable_variables import VARIABLES, aligned, update_fingerprint, write_checkpoint
 
 TWIN_JSON = "assets.extra/twin.json"
@@ -180,13 +181,11 @@ def replace_table(servable: Path, rows: TableRows, out: Path, made_from: str | N
     out.mkdir(parents=True, exist_ok=True)
     shutil.copytree(servable, out, dirs_exist_ok=True, ignore=_ignore_variables_of(servable))
     reader = _reader(servable)
-    values = {
-        **_ids_and_their_index(rows.ids),
-        "projection": rows.projection,
-        "scale": rows.scale,
-        **{f"index/{feature}": value for feature, value in rows.index.items()},
-    }
-    replaced = {key: values[name] for name, key in _table_keys(servable, reader).items()}
+    values = _ids_and_their_index(rows.ids) | {"projection": rows.projection, "scale": rows.scale}
+    values |= {f"index/{feature}": value for feature, value in rows.index.items()}
+    keys = _table_keys(servable, reader)
+    replaced = {key: values[name] for name, key in keys.items()}
+    replaced |= moved_search_values(reader, keys["ids"], rows.ids)
     write_checkpoint(reader, replaced, out)
     update_fingerprint(out)
     _update_twin_json(out, rows, made_from or str(servable))
@@ -289,6 +288,7 @@ def _ignore_variables_of(servable: Path) -> Callable[[str, list[str]], set[str]]
 
 def _update_twin_json(servable: Path, rows: TableRows, made_from: str) -> None:
     file = servable / TWIN_JSON
+    file.parent.mkdir(parents=True, exist_ok=True)
     content = json.loads(file.read_text()) if file.is_file() else {}
     content |= {
         "table_rows": len(rows.ids),
@@ -296,5 +296,4 @@ def _update_twin_json(servable: Path, rows: TableRows, made_from: str) -> None:
         "made_from": made_from,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent=2) + "\n")

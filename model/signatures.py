@@ -85,7 +85,7 @@ class Signatures:
 
     def _project_items(self, inputs: RawBatch) -> dict[str, tf.Tensor]:
         index = self._ranker.request_encoder.items(_checked_catalog(inputs, self._schema))
-        projection = self._ranker.twin.relevance.project(self._ranker.inherent(index))
+        projection = self._ranker.long_term.project(index)
         return {"projection": projection, **{f"index/{name}": values for name, values in index.items()}}
 
     def _serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:

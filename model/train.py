@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -16,6 +16,7 @@ from model.export import export
 from model.keras_check import require_keras_2
 from model.ranker import TwinRanker
 from model.schema import DatasetSchema
+from model.search_features import SearchArray, check_given, values_of
 from model.warm_start import known_ids_of, warm_start
 from model.windows import window_dataset
 
@@ -29,7 +30,10 @@ class TrainingError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class TrainReport:
-    """What a training did. `auc` and `loss` are those of the last epoch's training targets."""
+    """What a training did. `auc` and `loss` are those of the last epoch's training targets.
+
+    The loss holds what the long-term interest module learns by beside the targets, if anything.
+    """
 
     steps: int
     targets: int
@@ -49,6 +53,7 @@ def train(
     base: Path | None = None,
     progress: Progress = lambda done, total, text: None,
     trained_before_ms: int | None = None,
+    search: Mapping[str, SearchArray] | None = None,
 ) -> TrainReport:
     """Trains and writes the servable to `out`.
 
@@ -62,15 +67,18 @@ def train(
         base: A servable to start from.
         progress: Receives steps done and in all.
         trained_before_ms: End of the training split's time range, recorded in the servable.
+        search: What the search of `config.interest` reads of items, by name; see `model.search_features`.
 
     Raises:
         TrainingError: If there is no target to train on, or the loss is no longer a number.
+        SearchFeatureError: If `search` is not what `config.interest` needs.
     """
     require_keras_2()
     tf.keras.utils.set_random_seed(config.seed)
     known_ids = known_ids_of(base) if base else ()
     catalog = read_catalog(catalog_files, schema, encoders, config, known_ids)
     ranker = build_ranker(schema, config, encoders, catalog)
+    assign_search(ranker, catalog, search or {})
     if base:
         warm_start(ranker, encoders, base)
     targets, windows = count_targets(train_files, config.targets_per_window)
@@ -110,6 +118,17 @@ def build_ranker(schema: DatasetSchema, config: TwinConfig, encoders: Encoders, 
     return ranker
 
 
+def assign_search(ranker: TwinRanker, catalog: CatalogRows, search: Mapping[str, SearchArray]) -> None:
+    """Fills the item table's `search` variables; items that an array does not hold get zero.
+
+    Raises:
+        SearchFeatureError: If `search` is not what the ranker's `interest` needs.
+    """
+    check_given(ranker.item_table.search, search, ranker.config.interest)
+    for name, array in search.items():
+        ranker.item_table.assign_search(name, values_of(catalog.item_id, array.ids, array.values))
+
+
 def count_targets(files: Sequence[str], per_window: int) -> tuple[int, int]:
     """Number of targets, and of windows of `per_window` targets, in per-user Examples."""
     spec = {"target/label": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)}
@@ -139,8 +158,9 @@ class TableRefresh(tf.keras.callbacks.Callback):
         self._steps += 1
 
     def now(self) -> None:
-        """Recomputes all projections from current weights."""
-        self._ranker.item_table.refresh(self._project)
+        """Recomputes all projections from current weights, if the search reads any."""
+        if self._ranker.long_term.reads_projections:
+            self._ranker.item_table.refresh(self._project)
 
 
 class _Report(tf.keras.callbacks.Callback):

@@ -1,6 +1,7 @@
 """TWIN: CP-GSU and ESU around one relevance layer (section 3.3)."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -20,10 +21,15 @@ class Interest:
     Attributes:
         position: int32 [B, N, K], the retrieved behaviours, -1 = none.
         attended: The ESU's output, relevance and attention over them.
+        loss: float32 scalar that training adds to the loss, or None.
+        log_policy: float32 [B, N], log-probability of what was sampled in training, which a policy gradient with the
+            target's log-likelihood as reward trains, or None.
     """
 
     position: tf.Tensor
     attended: Attended
+    loss: tf.Tensor | None = None
+    log_policy: tf.Tensor | None = None
 
 
 class TWIN(tf.keras.layers.Layer):
@@ -37,7 +43,13 @@ class TWIN(tf.keras.layers.Layer):
         inherent: Embeddings of inherent features, shared with the target.
         cross: Embeddings of cross features.
         table: The item table.
+
+    Attributes:
+        width: Of the output.
+        reads_projections: Whether the search reads the item table's projections.
     """
+
+    reads_projections = True
 
     def __init__(
         self,
@@ -48,15 +60,21 @@ class TWIN(tf.keras.layers.Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
+        self.width = config.projection_dim
         self.relevance = Relevance(config.heads, config.head_dim, inherent.width, cross, name="relevance")
         if config.similarity_start:
             self.relevance.start_as_similarity(config.similarity_start * inherent.relative_widths())
         self.cp_gsu = ConsistencyPreservedGSU(self.relevance, table, config.retrieved, name="cp_gsu")
         self.esu = ExactSearchUnit(self.relevance, inherent, table, name="esu")
 
-    def call(self, target: tf.Tensor, history: History) -> Interest:
+    def call(self, target: tf.Tensor, history: History, row: tf.Tensor, training: bool = False) -> Interest:
         """Candidates' inherent features float32 [B, N, H] and their users' histories to their interest."""
+        del row, training
         query = self.relevance.query(target)
         bias_tables = self.relevance.bias_tables()
         position = self.cp_gsu(query, history, bias_tables)
         return Interest(position, self.esu(query, history, position, bias_tables))
+
+    def project(self, index: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Inherent feature indices of M items to what the item table stores of them: float32 [M, h * d_k]."""
+        return self.relevance.project(self.esu.inherent(index))

@@ -72,7 +72,7 @@ def warm_start(ranker: TwinRanker, encoders: Encoders, servable: Path) -> None:
         if name not in old.embeddings:
             raise WarmStartError(f"{servable}: it has no embedding {name!r}; train without a warm start")
         old_values, values = old.embeddings[name].numpy(), table.numpy()
-        before, after = _rows(old_encoders, encoders, name, len(old_values), len(values))
+        before, after = _rows(old_encoders, encoders, name.removeprefix("auxiliary/"), len(old_values), len(values))
         values[after] = old_values[before]
         table.assign(values)
 

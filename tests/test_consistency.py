@@ -17,7 +17,9 @@ from tests.training_data import user_row, write
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> ConsistencyReport:
     run = tmp_path_factory.mktemp("run")
-    fast = dataclasses.replace(SMALL, retrieved=100, history_length=300, dense_learning_rate=0.1, embedding_learning_rate=0.1)
+    fast = dataclasses.replace(
+        SMALL, retrieved=100, history_length=300, dense_learning_rate=0.1, embedding_learning_rate=0.1
+    )
     export(toy_ranker(fast), toy_schema(), ENCODERS, ITEM_IDS[:KNOWN], 1.0, run / "servable")
     rng = np.random.default_rng(0)
     for split in ("train", "eval"):

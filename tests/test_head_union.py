@@ -2,7 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.consistency import rank_order
@@ -28,6 +28,7 @@ def test_fewer_behaviours_than_wanted_leave_minus_one() -> None:
     assert run([[], []], 3, 2) == [-1, -1, -1]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 12), st.integers(1, 10), st.randoms(use_true_random=False))
 def test_equals_the_loop_over_ranks(heads: int, length: int, size: int, random: object) -> None:
     rng = np.random.default_rng(random.randrange(2**32))  # type: ignore[attr-defined]
@@ -37,6 +38,7 @@ def test_equals_the_loop_over_ranks(heads: int, length: int, size: int, random: 
     assert found == expected + [-1] * (size - len(expected))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 30), st.integers(0, 2**32 - 1))
 def test_rank_order_continues_the_union_to_the_last_behaviour(heads: int, length: int, seed: int) -> None:
     scores = np.random.default_rng(seed).normal(size=(heads, length))

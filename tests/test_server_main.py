@@ -26,7 +26,7 @@ from serving.tensors import decode, encode
 from tests.server_models import ROOT, exporter
 
 COMMAND = [sys.executable, "-m", "serving.server.main"]
-SLOW_S = 4.0
+SLOW_S = 8.0
 
 
 def _free_port() -> int:

@@ -10,6 +10,7 @@ from tfx import v1 as tfx
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from model.config import TwinConfig
+from model.search_features import empty_search_features
 from pipelines.tfx.evaluation import evaluation_config
 from pipelines.tfx.example_gen import SequenceExampleGen
 from pipelines.tfx.fingerprints import code_fingerprint, data_fingerprint, schema_fingerprint
@@ -17,6 +18,7 @@ from pipelines.tfx.item_projector import ItemProjector
 from pipelines.tfx.last_blessed import LastBlessedBefore
 from pipelines.tfx.plan import Plan
 from pipelines.tfx.pusher import AtomicPusher
+from pipelines.tfx.search_features import SearchFeatures
 from pipelines.tfx.servable_assembler import ServableAssembler
 from pipelines.tfx.servable_check import ServableCheck
 from pipelines.tfx.target_scorer import EVALUATED_SPLIT, TargetScorer
@@ -82,13 +84,23 @@ def components(plan: Plan, last_blessed: LastBlessed = last_blessed_before) -> l
         catalog, catalog_schema_gen.outputs["schema"], "catalog", catalog_transform_config(plan.schema, plan.config)
     ).with_id("CatalogTransform")
     base = last_blessed("LastBlessedBase", examples, None)
+    learned_from = {
+        "examples": examples,
+        "catalog": catalog,
+        "user_transform_graph": user_transform.outputs["transform_graph"],
+        "catalog_transform_graph": catalog_transform.outputs["transform_graph"],
+        "schema_folder": schema_folder,
+        "config": _without_thresholds(plan.config).to_yaml(),
+    }
+    search_nodes: list[tfx.types.BaseNode] = []
+    searched_by: dict[str, tfx.types.BaseChannel] = {}
+    if empty_search_features(plan.config):
+        code = code_fingerprint("pipelines.tfx.search_features")
+        search_nodes = [SearchFeatures(**learned_from, code_fingerprint=code)]
+        searched_by = {"search_features": search_nodes[0].outputs["search_features"]}
     trainer = TwinTrainer(
-        examples=examples,
-        catalog=catalog,
-        user_transform_graph=user_transform.outputs["transform_graph"],
-        catalog_transform_graph=catalog_transform.outputs["transform_graph"],
-        schema_folder=schema_folder,
-        config=_without_thresholds(plan.config).to_yaml(),
+        **learned_from,
+        **searched_by,
         train_start_ms=plan.split.train_start_ms,
         eval_start_ms=plan.split.eval_start_ms,
         code_fingerprint=code_fingerprint("pipelines.tfx.trainer"),
@@ -142,6 +154,7 @@ def components(plan: Plan, last_blessed: LastBlessed = last_blessed_before) -> l
         user_transform,
         catalog_transform,
         base,
+        *search_nodes,
         trainer,
         projector,
         assembler,

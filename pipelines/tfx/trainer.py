@@ -4,12 +4,13 @@ import dataclasses
 import json
 
 from tfx import v1 as tfx
-from tfx.types.standard_artifacts import Examples, Model, ModelRun, TransformGraph
+from tfx.types.standard_artifacts import Examples, InferenceResult, Model, ModelRun, TransformGraph
 
 from model.config import TwinConfig
 from model.schema import load_schema
 from model.train import train
 from model.warm_start import WarmStartError, why_cold
+from pipelines.search_features import load_search_features
 from pipelines.tfx.example_gen import CATALOG_SPLIT
 from pipelines.tfx.files import local_path, servable_path, split_files
 from pipelines.tfx.progress import emit
@@ -32,6 +33,7 @@ def TwinTrainer(  # noqa: N802
     model: tfx.dsl.components.OutputArtifact[Model],
     model_run: tfx.dsl.components.OutputArtifact[ModelRun],
     base_model: tfx.dsl.components.InputArtifact[Model] = None,
+    search_features: tfx.dsl.components.InputArtifact[InferenceResult] = None,
 ) -> None:
     """Trains on the `train` split.
 
@@ -50,12 +52,14 @@ def TwinTrainer(  # noqa: N802
         model_run: `training.json`, what the training did.
         base_model: A servable to start from. Training starts from random weights without one, and where the rule of
             `model.warm_start.why_cold` forbids it: the base must not have seen targets at or after `train_start_ms`.
+        search_features: What the search of the configuration's `interest` reads of items, if it reads anything.
     """
     schema = load_schema(schema_folder)
     out = servable_path(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     encoders = read_encoders(local_path(user_transform_graph.uri), local_path(catalog_transform_graph.uri), schema)
     base = servable_path(base_model) if base_model else None
+    search = load_search_features(local_path(search_features.uri)) if search_features else None
     cold = why_cold(base, train_start_ms, eval_start_ms) if base else "there is no blessed model yet"
     try:
         report = train(
@@ -68,6 +72,7 @@ def TwinTrainer(  # noqa: N802
             None if cold else base,
             lambda done, total, text: emit("TwinTrainer", "progress", done=done, total=total, message=text),
             eval_start_ms,
+            search,
         )
     except WarmStartError as error:
         raise WarmStartError(f"{error}; a new run directory starts without one") from error
@@ -76,4 +81,7 @@ def TwinTrainer(  # noqa: N802
         "warm_start": f"none: {cold}" if cold else f"from {base_model.uri}",
     }
     content = {**dataclasses.asdict(report), **start}
+    if search and "cluster" in search:
+        # Fewer than asked for where there are few items.
+        content["clusters"] = int(search["cluster"].values.max())
     (local_path(model_run.uri) / REPORT).write_text(json.dumps(content, indent=1) + "\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2, saver_pb2
 
 # The call that TF Serving makes too (Session::Run with run options): the public Session.run refuses a feed that does
@@ -49,7 +50,7 @@ class Servable:
         self._graph = tf.Graph()
         try:
             with self._graph.as_default():
-                tf.import_graph_def(meta_graph.graph_def, name="")
+                _import(meta_graph.graph_def)
             self._session = tf.compat.v1.Session(graph=self._graph, config=config)
             try:
                 self._initialise(meta_graph)
@@ -167,6 +168,22 @@ def _read_meta_graph(path: Path) -> meta_graph_pb2.MetaGraphDef:
         Code.NOT_FOUND,
         f"Could not find meta graph def matching supplied tags: {{ serve }} in {path / 'saved_model.pb'}",
     )
+
+
+def _import(graph_def: graph_pb2.GraphDef) -> None:
+    """Adds a graph to the default graph, its nodes before the functions they call.
+
+    In the other order TensorFlow infers all shapes within a function for each node that calls it, and holds Python's
+    lock: 0.2 s for a ranker, in which no request moves. Nobody asks for these shapes here.
+    """
+    functions = graph_pb2.GraphDef(library=graph_def.library, versions=graph_def.versions)
+    names = {function.signature.name for function in graph_def.library.function}
+    # Graphs of TensorFlow 1 call a function by a node of its name, which is no operation until the function is known.
+    if not any(node.op in names for node in graph_def.node):
+        graph_def.ClearField("library")
+    tf.import_graph_def(graph_def, name="")
+    if not graph_def.HasField("library"):
+        tf.import_graph_def(functions, name="")
 
 
 def _init_op_name(meta_graph: meta_graph_pb2.MetaGraphDef) -> str | None:

@@ -1,0 +1,101 @@
+"""The long-term interest module, chosen by one value of the configuration."""
+
+import tensorflow as tf
+
+from model.config import TwinConfig
+from model.embedding import FeatureEmbeddings
+from model.errors import UserError
+from model.item_table import ItemTable
+from model.rivals.avg_pooling import AvgPooling
+from model.rivals.dien import DIEN
+from model.rivals.din import DIN
+from model.rivals.eta import ETA
+from model.rivals.mimn import MIMN
+from model.rivals.sdim import SDIM
+from model.rivals.sim_cluster import SimCluster
+from model.rivals.sim_cluster_plus import SimClusterPlus
+from model.rivals.sim_hard import SimHard
+from model.rivals.sim_soft import SimSoft
+from model.rivals.twin_raw_mhta import TwinRawMhta
+from model.rivals.twin_without_bias import TwinWithoutBias
+from model.rivals.twin_without_consistency import TwinWithoutConsistency
+from model.rivals.ubr4ctr import UBR4CTR
+from model.schema import DatasetSchema
+from model.twin import TWIN
+
+_PLAIN = {
+    "twin": TWIN,
+    "avg_pooling": AvgPooling,
+    "din": DIN,
+    "dien": DIEN,
+    "mimn": MIMN,
+    "ubr4ctr": UBR4CTR,
+    "sim_soft": SimSoft,
+    "sim_cluster": SimCluster,
+    "sim_cluster_plus": SimClusterPlus,
+    "eta": ETA,
+    "sdim": SDIM,
+    "twin_raw_mhta": TwinRawMhta,
+    "twin_without_bias": TwinWithoutBias,
+}
+
+
+class CategoryError(UserError):
+    """There is no category to search by."""
+
+
+def make_interest(
+    config: TwinConfig,
+    schema: DatasetSchema,
+    inherent: FeatureEmbeddings,
+    cross: FeatureEmbeddings,
+    table: ItemTable,
+    auxiliary: TWIN | None = None,
+) -> tf.keras.layers.Layer:
+    """The module that `config.interest` names.
+
+    Whatever it is, it has
+
+    - `call(target float32 [B, N, H], history, row int32 [B, N], training) -> Interest`,
+    - `project(index) -> float32 [M, h * d_k]`, what the item table stores of M items,
+    - `width`, of the output, and `reads_projections`, whether its search reads the item table's projections.
+
+    Args:
+        config: The configuration.
+        schema: Names the category of `sim_hard`.
+        inherent: Embeddings of inherent features, shared with the target.
+        cross: Embeddings of cross features.
+        table: The item table.
+        auxiliary: For `twin_without_consistency`, the TWIN whose parameters the search takes.
+
+    Raises:
+        CategoryError: If `sim_hard` has no category to search by.
+    """
+    shared = (config, inherent, cross, table)
+    if config.interest == "sim_hard":
+        return SimHard(*shared, category=category_feature(config, schema), name="sim_hard")
+    if config.interest == "twin_without_consistency":
+        assert auxiliary is not None
+        return TwinWithoutConsistency(*shared, auxiliary=auxiliary, name="twin_without_consistency")
+    return _PLAIN[config.interest](*shared, name=config.interest)
+
+
+def category_feature(config: TwinConfig, schema: DatasetSchema) -> str:
+    """The inherent feature that is an item's category.
+
+    Raises:
+        CategoryError: If the configured one is no categorical inherent feature, or there is none.
+    """
+    categorical = [feature for feature in schema.inherent if not feature.numeric]
+    names = [feature.name for feature in categorical]
+    if config.category_feature is None:
+        narrow = [feature.name for feature in categorical if not feature.wide]
+        if not narrow:
+            raise CategoryError(f"schema {schema.name!r} has no category; set category_feature to one of {names}")
+        return narrow[0]
+    if config.category_feature not in names:
+        raise CategoryError(
+            f"category_feature {config.category_feature!r} is no categorical inherent feature of schema "
+            f"{schema.name!r}; it has {names}"
+        )
+    return config.category_feature

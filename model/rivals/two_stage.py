@@ -1,0 +1,63 @@
+"""Two-stage rivals: a search unit, then the exact search unit of TWIN with a relevance of its own."""
+
+import tensorflow as tf
+
+from model.config import TwinConfig
+from model.embedding import FeatureEmbeddings
+from model.esu import ExactSearchUnit
+from model.history import History
+from model.item_table import ItemTable
+from model.relevance import Relevance
+from model.rivals.behaviours import newest_first
+from model.rivals.rival import Rival
+from model.twin import Interest
+
+
+class TwoStage(Rival):
+    """A general search unit of its own before the exact search unit that all two-stage models share (section 4.2).
+
+    A rival is its `scores`. The K behaviours of highest score go to the ESU, among equal ones the newest, since the
+    coarse metrics tie often and recent behaviours say more. No gradient runs through the search.
+
+    Args:
+        config, inherent, cross, table: See `Rival`.
+        relevance: The ESU's; None makes TWIN's (Eq. 6).
+    """
+
+    def __init__(
+        self,
+        config: TwinConfig,
+        inherent: FeatureEmbeddings,
+        cross: FeatureEmbeddings,
+        table: ItemTable,
+        relevance: Relevance | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(config, inherent, cross, table, name=name)
+        self.relevance = relevance or Relevance(config.heads, config.head_dim, inherent.width, cross, name="relevance")
+        if config.similarity_start:
+            self.relevance.start_as_similarity(config.similarity_start * inherent.relative_widths())
+        self.esu = ExactSearchUnit(self.relevance, inherent, table, name="esu")
+
+    def scores(self, target: tf.Tensor, history: History, row: tf.Tensor) -> tf.Tensor:
+        """The search unit's own relevance.
+
+        Args:
+            target: float32 [B, N, H].
+            history: The users' behaviours.
+            row: int32 [B, N], the candidates' rows in the item table.
+
+        Returns:
+            float32 [B, N, L], -inf where a behaviour is invisible or must not be retrieved.
+        """
+        raise NotImplementedError
+
+    def search(self, target: tf.Tensor, history: History, row: tf.Tensor) -> tf.Tensor:
+        """Positions int32 [B, N, K] of the retrieved behaviours, -1 where there are fewer."""
+        return newest_first(self.scores(target, history, row), self.config.retrieved)
+
+    def interest(self, target: tf.Tensor, history: History, row: tf.Tensor) -> Interest:
+        """Searches, then attends (Eq. 5 to 8)."""
+        position = self.search(target, history, row)
+        attended = self.esu(self.relevance.query(target), history, position, self.relevance.bias_tables())
+        return Interest(position, attended)

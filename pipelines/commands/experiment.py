@@ -1,0 +1,100 @@
+"""`twin experiment`: the paper's tables and figures, on any data set."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def experiment(
+    name: Annotated[str, typer.Argument(help="overall, consistency, length, ablation, case or efficiency; see below.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Data set folder. Left out: one is simulated in the --out folder.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder of results. Experiments with the same folder share what they train.")
+    ] = Path("runs/experiments"),
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Trainings per model; significance needs 2. Default: the budget's.")
+    ] = None,
+    models: Annotated[str, typer.Option(help="Models to compare, separated by commas. Default: all.")] = "",
+    budget: Annotated[str, typer.Option(help="quick (minutes, small models) or full (hours, the paper's sizes).")] = (
+        "quick"
+    ),
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration that all models share (YAML). Default: the schema folder's.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON object on the last line.")] = False,
+) -> None:
+    """Compare TWIN with its rivals: same data, same CTR model, same tuning budget, one report.
+
+    **overall**: AUC, GAUC and log loss of every model, with significance. **consistency**: how much of what attention
+    would choose each search finds. **length**: quality by history length. **ablation**: TWIN without its parts.
+    **case**: what each search retrieves for one target, and what attention weighs. **efficiency**: speed and memory.
+
+    Every finished training is kept in OUT/cells, so the same command goes on after a crash, and another experiment
+    in the same folder takes over what it needs. The report is OUT/NAME/report.html.
+
+    Example: `twin experiment overall --data data/mine --out runs/mine --seeds 5 --budget full`
+    """
+    from pipelines.experiments.request import ExperimentRequest
+
+    command = _command(name, data, out, seeds, models, budget, config)
+    request = ExperimentRequest(name, data, out, seeds, models, budget, config, command)
+
+    from pipelines.experiments.runner import run_experiment
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        result = run_experiment(request, _Bar(progress, name))
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    for warning in result["warnings"]:
+        console.print(warning, style="bold yellow", markup=False)
+    for verdict in result["verdicts"]:
+        console.print(verdict, markup=False)
+    console.print(f"Report: {result['report']}")
+    if as_json:
+        print(json.dumps(result))
+
+
+def _command(
+    name: str, data: Path | None, out: Path, seeds: int | None, models: str, budget: str, config: Path | None
+) -> str:
+    options = {"data": data, "out": out, "seeds": seeds, "models": models, "budget": budget, "config": config}
+    given = [part for option, value in options.items() if value for part in (f"--{option}", str(value))]
+    return shlex.join(["twin", "experiment", name, *given])
+
+
+class _Bar:
+    """Cells done of cells in all; a cell under way counts by its share."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self._progress = progress
+        self._task: TaskID = progress.add_task(f"{name}: preparing the data", total=None)
+        self._total = self._done = 0
+
+    def expect(self, cells: int) -> None:
+        self._total += cells
+        self._progress.update(self._task, total=self._total)
+
+    def start(self, text: str) -> None:
+        self._progress.update(self._task, description=text)
+
+    def within(self, share: float, text: str) -> None:
+        self._progress.update(self._task, description=text, completed=self._done + min(share, 0.99))
+
+    def done(self) -> None:
+        self._done += 1
+        self._progress.update(self._task, completed=self._done)

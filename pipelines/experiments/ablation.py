@@ -1,0 +1,58 @@
+"""`ablation`: what each part of TWIN is worth, quality and inference time side by side (TWIN, Figure 6)."""
+
+from pipelines.experiments.charts import bars
+from pipelines.experiments.contenders import ABLATIONS, title
+from pipelines.experiments.efficiency import serving_cell
+from pipelines.experiments.overall import summarise
+from pipelines.experiments.report import Figure, Outcome, Table, number, plus_minus
+from pipelines.experiments.statistics import paired_p
+from pipelines.experiments.study import Study
+
+_BESIDE = "sim_soft"
+
+
+def ablation(study: Study) -> Outcome:
+    """Trains TWIN, its three ablations and, as the paper does, SIM Soft, and times their servables."""
+    models = [model for model in study.models if model in ("twin", *ABLATIONS, _BESIDE)]
+    study.display.expect(len(models) * (len(study.budget.rate_factors) + len(study.seeds)))
+    runs = {model: [run["test"] for run in study.tuned_results(model)] for model in models}
+    values = {
+        model: summarise(runs[model])
+        | {
+            "p_against_twin": paired_p([r["gauc"] for r in runs["twin"]], [r["gauc"] for r in runs[model]])
+            if "twin" in runs and model != "twin"
+            else None,
+            "serving_p50_ms": serving_cell(study, model)["p50_ms"],
+        }
+        for model in models
+    }
+    verdicts: list[str] = []
+    warnings: list[str] = []
+    for model in (m for m in models if m in ABLATIONS and "twin" in values):
+        gap = (values["twin"]["gauc"] or 0.0) - (values[model]["gauc"] or 0.0)
+        slower = values[model]["serving_p50_ms"] / values["twin"]["serving_p50_ms"]
+        sentence = f"{title(model)}: GAUC {-gap:+.4f} and {slower:.2f} times the inference time of TWIN."
+        # Raw MHTA is meant to be as good; it has to be slower.
+        (verdicts if gap > 0 or model == "twin_raw_mhta" else warnings).append(sentence)
+    rows = [
+        [
+            title(model),
+            plus_minus(values[model]["auc"], values[model]["auc_std"]),
+            plus_minus(values[model]["gauc"], values[model]["gauc_std"]),
+            number(values[model]["p_against_twin"]),
+            number(values[model]["serving_p50_ms"], 2),
+        ]
+        for model in models
+    ]
+    quality = bars([(title(model), values[model]["gauc"], values[model]["gauc_std"]) for model in models])
+    speed = bars([(title(model), values[model]["serving_p50_ms"], None) for model in models], " ms", 2)
+    return Outcome(
+        verdicts,
+        [f"Against the claim: {sentence}" for sentence in warnings],
+        [
+            Table("Ablations", ["model", "AUC", "GAUC", "p of GAUC against TWIN", "serving p50, ms"], rows, emphasis=0),
+            Figure("GAUC", quality, "On the test split, with the standard deviation over seeds."),
+            Figure("Inference time", speed, "Median time of one request, in process, all candidates together."),
+        ],
+        {"models": values},
+    )

@@ -1,0 +1,66 @@
+"""Finished pieces of an experiment, each a JSON file, so that a crash costs one piece."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """Hash of JSON values, whatever the order of their keys; 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Writes a file that is there whole or not at all."""
+    temporary = file.with_name(f".tmp-{os.getpid()}-{file.name}")
+    with temporary.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.rename(file)
+
+
+class CellStore:
+    """A folder of cells.
+
+    Args:
+        folder: Made where it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def file(self, name: str, identity: Mapping[str, Any]) -> Path:
+        """Where the cell is, or will be: a readable name and the start of its fingerprint."""
+        return self.folder / f"{name}-{fingerprint(identity)[:12]}.json"
+
+    def find(self, name: str, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A finished cell's result; None where there is none of this very identity."""
+        try:
+            content = json.loads(self.file(name, identity).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return content["result"] if content.get("fingerprint") == fingerprint(identity) else None
+
+    def get(
+        self, name: str, identity: Mapping[str, Any], make: Callable[[], dict[str, Any]], about: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """A cell's result, made and written if there is none.
+
+        Args:
+            name: Start of the file's name.
+            identity: Everything that the result depends on.
+            make: Makes the result.
+            about: Further values for the reader of the file.
+        """
+        found = self.find(name, identity)
+        if found is not None:
+            return found
+        result = make()
+        content = {"fingerprint": fingerprint(identity), "identity": identity, **about, "result": result}
+        write_atomically(self.file(name, identity), json.dumps(content, indent=1) + "\n")
+        return result

@@ -1,0 +1,111 @@
+"""`consistency`: does the search find what attention would choose? (TWIN, Figures 1 and 4)."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from model.consistency import DEPTHS, measure
+from model.ranker import TwinRanker
+from model.request import RawBatch
+from model.windows import window_dataset
+from pipelines.experiments.charts import lines
+from pipelines.experiments.contenders import TWO_STAGE, title
+from pipelines.experiments.report import Figure, Outcome, Table, Text, number
+from pipelines.experiments.study import Study
+
+_TARGETS_PER_USER = 4
+
+
+def consistency(study: Study) -> Outcome:
+    """hit@k of every two-stage model against its own oracle, and TWIN's by the age of its item table."""
+    models = [model for model in study.models if model in TWO_STAGE]
+    study.display.expect(len(models) * (len(study.budget.rate_factors) + 1) + ("twin" in models))
+    values = {model: _hits_cell(study, model) for model in models}
+    aged = _aged_cell(study) if "twin" in models else {}
+    retrieved = study.config.retrieved
+    verdicts: list[str] = []
+    warnings: list[str] = []
+    at_k = {model: values[model]["hit_at"].get(str(retrieved)) for model in models}
+    if at_k.get("twin") is not None:
+        sentence = f"TWIN finds {at_k['twin']:.1f} of the ESU's own top {retrieved} with a fresh item table"
+        others = {model: hit for model, hit in at_k.items() if not model.startswith("twin") and hit is not None}
+        if others:
+            nearest = max(others, key=lambda model: others[model])
+            sentence += f"; the best rival, {title(nearest)}, finds {others[nearest]:.1f}"
+        (verdicts if at_k["twin"] >= max([99.0, *others.values()]) else warnings).append(sentence + ".")
+    else:
+        warnings.append(f"No target sees more than {retrieved} behaviours, so there was nothing to measure.")
+    depths = [depth for depth in DEPTHS if depth <= study.config.history_length]
+    rows = [[title(m), *(number(values[m]["hit_at"].get(str(d)), 1) for d in depths)] for m in models]
+    chart = lines(
+        {title(m): [(d, values[m]["hit_at"].get(str(d))) for d in depths] for m in models},
+        "first k of the search unit",
+        f"found of the ESU's own top min(k, {retrieved}), %",
+        (0.0, 100.0),
+    )
+    blocks: list[Text | Table | Figure] = [
+        Figure(
+            "hit@k",
+            chart,
+            "Each model has its own oracle: its ESU's relevance over the whole history, heads united by rank.",
+        ),
+        Table("hit@k, %", ["model", *(f"{d:,}" for d in depths)], rows),
+    ]
+    if aged:
+        aged_rows = [[age, number(hit, 1)] for age, hit in aged["hit_at_k_by_age"].items()]
+        table = Table(
+            f"TWIN by the age of its item table: hit@{retrieved}, %", ["training steps since", "hit"], aged_rows
+        )
+        blocks.append(table)
+    if models:
+        first = values[models[0]]
+        blocks.append(Text(f"{first['targets']} eval targets; they see {first['history']:.0f} behaviours on average."))
+    return Outcome(verdicts, warnings, blocks, {"models": values, "twin_by_table_age": aged, "retrieved": retrieved})
+
+
+def _hits_cell(study: Study, model: str) -> dict[str, Any]:
+    identity = study.identity_of(model, measured="consistency", targets=study.budget.measured_targets)
+
+    def make() -> dict[str, Any]:
+        ranker = study.ranker(model)
+        found = measure(ranker, _eval_batches(study, ranker), _depths(study))
+        # NaN, where no target was measured, is no JSON.
+        hits = {str(depth): hit for depth, hit in found.hit_at.items() if hit == hit}
+        return {"hit_at": hits, "targets": found.targets, "history": found.history}
+
+    return study.cell(f"consistency-{model}", identity, make)
+
+
+def _aged_cell(study: Study) -> dict[str, Any]:
+    budget = study.budget
+    ages = list(budget.table_ages)
+    identity = study.identity_of("twin", measured="table age", targets=budget.measured_targets, ages=ages)
+    return study.cell("consistency-twin-by-age", identity, lambda: {"hit_at_k_by_age": _by_age(study, ages)})
+
+
+def _by_age(study: Study, ages: Sequence[int]) -> dict[str, float]:
+    """Trains on with the item table held still."""
+    ranker, retrieved = study.ranker("twin"), study.config.retrieved
+    batches = _eval_batches(study, ranker)
+    ranker.compile(optimizer=ranker.optimizer_for_training())
+    train = window_dataset(study.data.files("train"), study.data.schema, ranker.config, shuffle=True).repeat()
+    step = tf.function(ranker.train_step, input_signature=[train.element_spec])
+    hits = {"0": measure(ranker, batches, [retrieved]).hit_at[retrieved]}
+    for done, batch in enumerate(train.take(max(ages)), start=1):
+        step(batch)
+        if done in ages:
+            hits[str(done)] = measure(ranker, batches, [retrieved]).hit_at[retrieved]
+    return {age: hit for age, hit in hits.items() if hit == hit}
+
+
+def _eval_batches(study: Study, ranker: TwinRanker) -> list[RawBatch]:
+    # Few targets of many users say more than many of one, and a window's scores stay small.
+    small = dataclasses.replace(ranker.config, targets_per_window=_TARGETS_PER_USER, users_per_batch=1, seed=1)
+    windows = window_dataset(study.data.files("eval"), study.data.schema, small, shuffle=True)
+    return list(windows.take(-(-study.budget.measured_targets // _TARGETS_PER_USER)))
+
+
+def _depths(study: Study) -> list[int]:
+    return sorted({*DEPTHS, study.config.retrieved})

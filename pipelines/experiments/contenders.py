@@ -1,0 +1,62 @@
+"""Which models an experiment compares, and under which names."""
+
+import dataclasses
+from typing import Any, get_args
+
+from model.config import InterestName, TwinConfig
+from model.errors import UserError
+
+LONG_DIN = "din_1000"
+MODELS: dict[str, dict[str, Any]] = {
+    **{name: {"interest": name} for name in get_args(InterestName)},
+    LONG_DIN: {"interest": "din", "recent_length": 1_000},
+}
+"""Name of each model to the configuration values that make it; all else is shared."""
+ABLATIONS = ("twin_without_consistency", "twin_raw_mhta", "twin_without_bias")
+WHOLE_POOLED = ("avg_pooling", "din", LONG_DIN, "dien", "mimn")
+TWO_STAGE = tuple(name for name in MODELS if name not in WHOLE_POOLED)
+"""Models that search before they attend."""
+_TITLES = {
+    "twin": "TWIN",
+    "avg_pooling": "Avg-Pooling",
+    "din": "DIN (100 most recent)",
+    LONG_DIN: "DIN (1,000 most recent)",
+    "dien": "DIEN",
+    "mimn": "MIMN",
+    "ubr4ctr": "UBR4CTR",
+    "sim_hard": "SIM Hard",
+    "sim_soft": "SIM Soft",
+    "sim_cluster": "SIM Cluster",
+    "sim_cluster_plus": "SIM Cluster+",
+    "eta": "ETA",
+    "sdim": "SDIM",
+    "twin_without_consistency": "TWIN w/o Para-Con",
+    "twin_raw_mhta": "TWIN w/ Raw MHTA",
+    "twin_without_bias": "TWIN w/o Bias",
+}
+
+
+def title(model: str) -> str:
+    """A model's name as the paper prints it."""
+    return _TITLES.get(model, model)
+
+
+def choose(names: str) -> list[str]:
+    """The models named, in the order of `MODELS`; all of them where nothing is named.
+
+    Args:
+        names: Separated by commas.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    unknown = sorted(set(wanted) - set(MODELS))
+    if unknown:
+        raise UserError(f"--models: no model {', '.join(unknown)}; there are {', '.join(MODELS)}")
+    return [name for name in MODELS if not wanted or name in wanted]
+
+
+def configure(model: str, config: TwinConfig) -> TwinConfig:
+    """`config` with what makes `model` this model."""
+    return dataclasses.replace(config, **MODELS[model])

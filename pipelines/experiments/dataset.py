@@ -1,0 +1,156 @@
+"""Raw tables to what training reads, once per data folder and without TFX."""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import tensorflow_transform.beam as tft_beam
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_transform.tf_metadata import metadata_io
+from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
+from tfx_bsl.public import tfxio
+
+from model.catalog import CatalogRows, read_catalog
+from model.config import TwinConfig
+from model.encoders import Encoders
+from model.schema import DatasetSchema, load_schema
+from pipelines.beam_options import beam_options
+from pipelines.example_schema import catalog_example_schema, user_example_schema
+from pipelines.experiments.cells import fingerprint
+from pipelines.preprocess.job import OutputPaths, preprocess
+from pipelines.preprocess.split_config import SplitConfig
+from pipelines.simulator import simulate
+from pipelines.tfx.dataset_json import read_borders, read_dataset_json
+from pipelines.tfx.fingerprints import code_fingerprint, schema_fingerprint
+from pipelines.transform import catalog_transform_config, preprocessing_fn, read_encoders, user_transform_config
+
+_USERS_PER_BATCH = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A data set, ready to train on.
+
+    Attributes:
+        data: Folder of the raw tables.
+        folder: What was made of them.
+        schema: Their columns.
+        encoders: Vocabularies and buckets.
+        fingerprint: Of the raw tables' content and the schema.
+        oracle: `auc` and `gauc` that the true probabilities reach on the test split; empty where nobody knows them.
+    """
+
+    data: Path
+    folder: Path
+    schema: DatasetSchema
+    encoders: Encoders
+    fingerprint: str
+    oracle: dict[str, float]
+
+    def files(self, split: str) -> list[str]:
+        """Per-user Examples of a split, or those of the `catalog`."""
+        parent = "catalog" if split == "catalog" else "examples"
+        return sorted(str(path) for path in (self.folder / parent / f"Split-{split}").glob("*.gz"))
+
+    def catalog(self, config: TwinConfig) -> CatalogRows:
+        """The items, encoded."""
+        return read_catalog(self.files("catalog"), self.schema, self.encoders, config)
+
+
+def prepare(data: Path, config: TwinConfig, cache: Path) -> Prepared:
+    """Preprocesses and analyses a data folder, or takes what an earlier call made of the same.
+
+    Args:
+        data: Folder of the raw tables, with a `dataset.json` that names schema and split.
+        config: `feedback_delay_ms`, `max_dead_letter_share`, `min_value_frequency`, `quantile_buckets`.
+        cache: Folder of the results.
+
+    Raises:
+        UserError: If tables, schema or `dataset.json` are unusable.
+    """
+    about = read_dataset_json(data / "dataset.json")
+    schema = load_schema(str(about.get("schema")))
+    content = fingerprint({"tables": _content_hash(data), "schema": schema_fingerprint(schema.folder)})
+    split = SplitConfig(
+        **read_borders(data / "dataset.json"),
+        feedback_delay_ms=config.feedback_delay_ms,
+        max_dead_letter_share=config.max_dead_letter_share,
+    )
+    identity: dict[str, Any] = {
+        "data": content,
+        "split": dataclasses.asdict(split),
+        "frequency": config.min_value_frequency,
+        "buckets": config.quantile_buckets,
+        "code": [code_fingerprint("pipelines.preprocess.job"), code_fingerprint("pipelines.transform")],
+    }
+    folder = cache / fingerprint(identity)[:16]
+    if not (folder / "encoders.json").is_file():
+        _make(data, schema, split, config, folder)
+    oracle = (about.get("oracle") or {}).get("test") or {}
+    known = {name: float(value) for name, value in oracle.items() if value is not None}
+    return Prepared(data, folder, schema, Encoders.load(folder / "encoders.json"), content, known)
+
+
+def _make(data: Path, schema: DatasetSchema, split: SplitConfig, config: TwinConfig, folder: Path) -> None:
+    temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    paths = OutputPaths.under(temporary)
+    preprocess(data, schema, split, paths, beam_options())
+    users = _analyse(
+        f"{paths.examples}/Split-train/*",
+        user_example_schema(schema),
+        user_transform_config(schema, config),
+        temporary / "user_transform",
+    )
+    items = _analyse(
+        f"{paths.catalog}/Split-catalog/*",
+        catalog_example_schema(schema),
+        catalog_transform_config(schema, config),
+        temporary / "catalog_transform",
+    )
+    read_encoders(users, items, schema).save(temporary / "encoders.json")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def _analyse(pattern: str, schema: schema_pb2.Schema, transform: dict[str, Any], out: Path) -> Path:
+    """Transform's full pass, its result in the layout of TFX."""
+    source = tfxio.TFExampleRecord(pattern, schema=schema)
+    with beam.Pipeline(options=beam_options()) as pipeline, tft_beam.Context(str(out / "temporary")):
+        records = pipeline | source.BeamSource(batch_size=_USERS_PER_BATCH)
+        function = functools.partial(preprocessing_fn, custom_config=transform)
+        analysed = (records, source.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(function)
+        _ = analysed | tft_beam.WriteTransformFn(str(out / "graph"))
+    metadata_io.write_metadata(DatasetMetadata(schema), str(out / "graph" / "metadata"))
+    return out / "graph"
+
+
+def _content_hash(data: Path) -> str:
+    """Hash of the tables' bytes, so that a copy of the data is the same data."""
+    digest = hashlib.sha256()
+    for file in raw_files(data, "events", "items", "users"):
+        with file.open("rb") as stream:
+            digest.update(f"{file.relative_to(data)}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def raw_files(data: Path, *tables: str) -> Iterator[Path]:
+    """Files of raw tables, in order."""
+    for table in tables:
+        yield from sorted(path for path in data.glob(f"{table}.*") if path.is_file())
+        yield from sorted(path for path in (data / table).glob("*") if path.is_file())
+
+
+def simulated(parent: Path, users: int, events_per_user: int, items: int, targets: int | None) -> Path:
+    """A simulated data set in a folder of its own under `parent`, made unless it is there."""
+    folder = parent / f"simulated-{users}x{events_per_user}-{items}-{targets or 'default'}"
+    if not (folder / "dataset.json").is_file():
+        simulate(folder, users, events_per_user, items, targets=targets)
+    return folder

@@ -1,0 +1,80 @@
+"""`efficiency`: what each model costs in training and in serving."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from model.export import export
+from pipelines.experiments.charts import bars
+from pipelines.experiments.contenders import title
+from pipelines.experiments.report import Figure, Outcome, Table, number
+from pipelines.experiments.study import Study
+
+_WORKER = "pipelines.experiments.serving_worker"
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def efficiency(study: Study) -> Outcome:
+    """Training targets per second, time of a request and memory of every model, one run each."""
+    study.display.expect(len(study.models) * (len(study.budget.rate_factors) + 1))
+    values: dict[str, dict[str, Any]] = {}
+    for model in study.models:
+        training = study.train(study.tuned(model))["train"]
+        values[model] = {"training_targets_per_s": training["targets_per_s"]} | serving_cell(study, model)
+    header = ["model", "training, targets/s", "serving p50, ms", "serving p99, ms"]
+    header += ["peak memory, MB", "more than TensorFlow alone, MB", "servable, MB"]
+    columns = ("training_targets_per_s", "p50_ms", "p99_ms", "peak_rss_mb", "model_rss_mb", "servable_mb")
+    rows = [[title(m), *(number(values[m][column], 1) for column in columns)] for m in study.models]
+    verdicts = []
+    if "twin" in values:
+        order = sorted(study.models, key=lambda model: values[model]["p50_ms"])
+        verdicts.append(
+            f"TWIN answers a request in {values['twin']['p50_ms']:.1f} ms, number {order.index('twin') + 1} "
+            f"of {len(order)} from the fastest, {title(order[0])}, {values[order[0]]['p50_ms']:.1f} ms."
+        )
+    about = (
+        f"One user with {study.config.history_length:,} behaviours and {study.budget.candidates} candidates a request, "
+        f"{study.budget.requests} requests after a warm-up, in process, in a fresh process for each model."
+    )
+    speed = bars([(title(m), values[m]["p50_ms"], None) for m in study.models], " ms", 1)
+    training_speed = bars([(title(m), values[m]["training_targets_per_s"], None) for m in study.models], "/s", 0)
+    return Outcome(
+        verdicts,
+        [],
+        [
+            Table("Cost of every model, one run", header, rows),
+            Figure("Serving", speed, about),
+            Figure("Training", training_speed, "Targets per second, of the median step."),
+        ],
+        {"models": values},
+    )
+
+
+def serving_cell(study: Study, model: str) -> dict[str, Any]:
+    """Times and memory of the model's servable, measured once."""
+    budget = study.budget
+    identity = study.identity_of(model, measured="serving", requests=budget.requests, candidates=budget.candidates)
+    return study.cell(f"serving-{model}", identity, lambda: _measure(study, model))
+
+
+def _measure(study: Study, model: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        servable = Path(folder) / "servable"
+        catalog = study.catalog()
+        export(
+            study.ranker(model), study.data.schema, study.data.encoders, catalog.known_ids, catalog.coverage, servable
+        )
+        size = sum(file.stat().st_size for file in servable.rglob("*") if file.is_file())
+        command = [sys.executable, "-m", _WORKER, str(servable), str(study.config.history_length)]
+        command += [str(study.budget.candidates), str(study.budget.requests)]
+        path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"timing the servable of {model} failed: {done.stderr.strip()[-2000:]}")
+        measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        return measured | {"servable_mb": size / 1e6}

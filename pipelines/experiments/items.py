@@ -1,0 +1,51 @@
+"""What items are, in words a person can read."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from model.schema import DatasetSchema, item_key
+from pipelines.experiments.dataset import raw_files
+
+_NAMES = ("title", "name", "caption")
+_LONGEST = 160
+
+
+def describe_items(data: Path, schema: DatasetSchema, wanted: Collection[int]) -> dict[int, str]:
+    """Texts of items: their title where the table has one, then the other columns that the schema knows.
+
+    Args:
+        data: Folder of the raw tables.
+        schema: Their columns.
+        wanted: Item keys.
+    """
+    texts: dict[int, str] = {}
+    for file in raw_files(data, "items"):
+        table = pq.read_table(file) if file.suffix == ".parquet" else pa.csv.read_csv(file)
+        # Rows without an id are no items.
+        table = table.filter(pc.is_valid(table[schema.item_id.name]))
+        ids = [item_key(value) for value in table[schema.item_id.name].to_pylist()]
+        rows = [at for at, key in enumerate(ids) if key in wanted]
+        for at, row in zip(rows, pc.take(table, pa.array(rows, pa.int64())).to_pylist(), strict=True):
+            texts[ids[at]] = _describe(row, [f.name for f in schema.inherent])
+    return texts
+
+
+def _describe(row: dict[str, Any], features: list[str]) -> str:
+    title = next((str(row[name]) for name in _NAMES if row.get(name)), None)
+    if title is not None:
+        return title if len(title) <= _LONGEST else f"{title[:_LONGEST]}…"
+    parts = []
+    for name in features:
+        value = row.get(name)
+        if isinstance(value, float):
+            value = f"{value:.3g}"
+        if isinstance(value, list):
+            value = " ".join(map(str, value))
+        parts.append(f"{name.removesuffix('_id').replace('_', ' ')} {value}")
+    return ", ".join(parts)

@@ -1,0 +1,109 @@
+"""`overall`: every model's quality, with what the differences between seeds allow to say (TWIN, Table 4)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines.experiments.charts import bars
+from pipelines.experiments.contenders import ABLATIONS, title
+from pipelines.experiments.report import Figure, Outcome, Table, number, plus_minus
+from pipelines.experiments.statistics import best, closed, mean_and_std, paired_p
+from pipelines.experiments.study import Study
+from pipelines.experiments.training import METRICS
+
+FLOOR = "avg_pooling"
+_SURE = 0.01
+
+
+def overall(study: Study) -> Outcome:
+    """Trains every model with its best learning rates and all seeds, and compares them on the test split."""
+    study.display.expect(len(study.models) * (len(study.budget.rate_factors) + len(study.seeds) - 1))
+    runs = {model: study.tuned_results(model) for model in study.models}
+    means = {model: summarise([run["test"] for run in results]) for model, results in runs.items()}
+    ranking = sorted(study.models, key=lambda model: -(means[model]["auc"] or 0.0))
+    p_values = _against_twin(study.models, runs)
+    values: dict[str, dict[str, Any]] = {
+        model: means[model]
+        | {
+            "auc_per_seed": [run["test"]["auc"] for run in runs[model]],
+            "p_against_twin": p_values.get(model),
+            "oracle_distance_closed_percent": _closed(study, means, model),
+            "rate_factor": study.tuned_rate(model),
+        }
+        for model in ranking
+    }
+    verdicts, warnings = verdict(study.models, means, p_values)
+    return Outcome(verdicts, warnings, _blocks(study, ranking, values), {"models": values, "oracle": study.data.oracle})
+
+
+def summarise(results: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """Mean and `_std` of every metric over the seeds."""
+    summary: dict[str, float | None] = {}
+    for metric in METRICS:
+        summary[metric], summary[f"{metric}_std"] = mean_and_std([result[metric] for result in results])
+    return summary
+
+
+def verdict(
+    models: Sequence[str], means: dict[str, dict[str, float | None]], p_values: dict[str, float | None]
+) -> tuple[list[str], list[str]]:
+    """What can be said of TWIN and its best rival: sentences for the top, and warnings where TWIN is not first."""
+    rivals = [model for model in models if model != "twin" and model not in ABLATIONS]
+    auc = {model: means[model]["auc"] for model in models}
+    rival, ours = best(auc, rivals), auc.get("twin")
+    if "twin" not in models or rival is None or ours is None:
+        return [], ["TWIN and a rival were not both measured, so there is nothing to say of who is first."]
+    theirs = auc[rival] or 0.0
+    p = p_values.get(rival)
+    sure = "one seed allows no test of significance" if p is None else f"paired t-test over seeds: p = {p:.2g}"
+    if ours <= theirs:
+        return [], [
+            f"TWIN is NOT first on these data: {title(rival)} has AUC {theirs:.4f}, TWIN {ours:.4f} "
+            f"({ours - theirs:+.4f}; {sure})."
+        ]
+    warnings = [] if p is not None and p < _SURE else [f"TWIN's lead is not significant at p < {_SURE} ({sure})."]
+    ahead = [model for model in ABLATIONS if (auc.get(model) or 0.0) > ours]
+    warnings += [f"{title(model)}, an ablation of TWIN, is ahead of it: AUC {auc[model]:.4f}." for model in ahead]
+    return [
+        f"TWIN is first: AUC {ours:.4f}; the best rival, {title(rival)}, has {theirs:.4f} "
+        f"({ours - theirs:+.4f}; {sure})."
+    ], warnings
+
+
+def _against_twin(models: Sequence[str], runs: dict[str, list[dict[str, Any]]]) -> dict[str, float | None]:
+    if "twin" not in models:
+        return {}
+    auc = {model: [run["test"]["auc"] for run in results] for model, results in runs.items()}
+    return {model: paired_p(auc["twin"], auc[model]) for model in models if model != "twin"}
+
+
+def _closed(study: Study, means: dict[str, dict[str, float | None]], model: str) -> float | None:
+    floor = means.get(FLOOR, {}).get("auc")
+    return closed(means[model]["auc"], floor, study.data.oracle.get("auc"))
+
+
+def _blocks(study: Study, ranking: Sequence[str], values: dict[str, dict[str, Any]]) -> list[Table | Figure]:
+    rows: list[list[Any]] = [
+        [
+            title(model),
+            *(plus_minus(values[model][metric], values[model][f"{metric}_std"]) for metric in METRICS),
+            number(values[model]["p_against_twin"], 4),
+            number(values[model]["oracle_distance_closed_percent"], 1),
+            f"× {values[model]['rate_factor']:g}",
+        ]
+        for model in ranking
+    ]
+    if study.data.oracle:
+        oracle = study.data.oracle
+        rows.append(["oracle (true probabilities)", number(oracle.get("auc")), number(oracle.get("gauc")), *[None] * 5])
+    header = ["model", "AUC", "GAUC", "AUC within item", "log loss", "p against TWIN", "closed, %", "learning rates"]
+    test = "mean ± standard deviation over seeds" if len(study.seeds) > 1 else "one seed"
+    chart = bars([(title(model), values[model]["auc"], values[model]["auc_std"]) for model in ranking])
+    return [
+        Table(f"Quality on the test split ({test})", header, rows, emphasis=0),
+        Figure(
+            "AUC",
+            chart,
+            "AUC on the test split; the line is the standard deviation over seeds. "
+            "'closed' in the table is the share of the distance between Avg-Pooling's AUC and the oracle's.",
+        ),
+    ]

@@ -1,0 +1,49 @@
+"""What SIM's searches read of items, pre-trained once per seed and learning rates for all three of them."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from model.config import TwinConfig
+from model.rivals.sim_cluster import SimCluster
+from model.rivals.sim_cluster_plus import SimClusterPlus
+from model.search_features import SearchArray
+from model.train import Progress
+from pipelines.experiments.dataset import Prepared
+from pipelines.search_features import ItemEmbeddings, cluster_embeddings, pretrain_embeddings
+
+_CLUSTERS = {"sim_cluster": SimCluster.clusters, "sim_cluster_plus": SimClusterPlus.clusters}
+PRE_TRAINED = ("sim_soft", *_CLUSTERS)
+
+
+def search_arrays(data: Prepared, config: TwinConfig, file: Path, progress: Progress) -> dict[str, SearchArray]:
+    """The arrays that the search of `config.interest` reads; empty for most.
+
+    Args:
+        data: The data set.
+        config: The training's configuration.
+        file: Where the embeddings are kept; what is there is taken.
+        progress: Receives the pre-training's steps.
+    """
+    if config.interest not in PRE_TRAINED:
+        return {}
+    embeddings = _embeddings(data, config, file, progress)
+    if config.interest == "sim_soft":
+        return {"embedding": SearchArray(embeddings.ids, embeddings.values)}
+    return {"cluster": cluster_embeddings(embeddings, _CLUSTERS[config.interest], config.seed)}
+
+
+def _embeddings(data: Prepared, config: TwinConfig, file: Path, progress: Progress) -> ItemEmbeddings:
+    if not file.is_file():
+        made = pretrain_embeddings(
+            data.schema, config, data.encoders, data.files("train"), data.files("catalog"), progress
+        )
+        temporary = file.with_name(f".tmp-{os.getpid()}-{file.name}")
+        with temporary.open("wb") as stream:
+            np.savez(stream, ids=made.ids, values=made.values, seen=made.seen)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.rename(file)
+    with np.load(file, allow_pickle=False) as content:
+        return ItemEmbeddings(content["ids"], content["values"], content["seen"])

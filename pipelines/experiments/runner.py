@@ -1,0 +1,115 @@
+"""Runs one experiment: data, study, report."""
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from model.config import TwinConfig
+from model.schema import load_schema
+from pipelines.experiments.ablation import ablation
+from pipelines.experiments.budget import BUDGETS
+from pipelines.experiments.case import case
+from pipelines.experiments.cells import write_atomically
+from pipelines.experiments.consistency import consistency
+from pipelines.experiments.contenders import choose
+from pipelines.experiments.dataset import prepare, simulated
+from pipelines.experiments.efficiency import efficiency
+from pipelines.experiments.length import length
+from pipelines.experiments.overall import overall
+from pipelines.experiments.report import Outcome, render
+from pipelines.experiments.request import HEADINGS, ExperimentRequest
+from pipelines.experiments.study import Display, Study
+from pipelines.tfx.dataset_json import read_dataset_json
+from pipelines.tfx.fingerprints import code_fingerprint
+
+_ROOT = Path(__file__).resolve().parents[2]
+EXPERIMENTS: dict[str, Callable[[Study], Outcome]] = {
+    "overall": overall,
+    "consistency": consistency,
+    "length": length,
+    "ablation": ablation,
+    "case": case,
+    "efficiency": efficiency,
+}
+
+
+def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, Any]:
+    """Runs an experiment and writes `<out>/<name>/result.json` and `report.html`.
+
+    Raises:
+        UserError: If data or configuration are unusable.
+    """
+    # Keras finds the refresh of the item table slow, which it may be.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    budget = BUDGETS[request.budget]
+    data = request.data or simulated(request.out / "data", *budget.simulation)
+    config = budget.apply(_config(request, data))
+    prepared = prepare(data, config, request.out / "prepared")
+    models = choose(request.models)
+    version = code_version()
+    study = Study(prepared, config, budget, request.seeds or budget.seeds, models, request.out, display, version)
+    started = time.monotonic()
+    outcome = EXPERIMENTS[request.name](study)
+    record = {
+        "command": request.command,
+        "code_version": version,
+        "code_fingerprint": code_fingerprint("model.train"),
+        "data": str(data),
+        "data_fingerprint": prepared.fingerprint,
+        "budget": budget.name,
+        "seeds": study.seeds,
+        "search_space": _search_space(study),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "seconds": round(time.monotonic() - started, 1),
+        "config": config.to_yaml(),
+    }
+    folder = request.out / request.name
+    folder.mkdir(parents=True, exist_ok=True)
+    report = folder / "report.html"
+    result = {
+        "experiment": request.name,
+        "warnings": outcome.warnings,
+        "verdicts": outcome.verdicts,
+        **outcome.values,
+        "record": record,
+    }
+    write_atomically(folder / "result.json", json.dumps(result, indent=1) + "\n")
+    heading = f"{HEADINGS[request.name]}: {data.resolve().name}"
+    write_atomically(report, render(heading, outcome, [(name.replace("_", " "), str(v)) for name, v in record.items()]))
+    return result | {"report": str(report)}
+
+
+def code_version() -> str:
+    """`git describe` of a checkout, else the installed package's version."""
+    command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--tags"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0 and (_ROOT / ".git").exists():
+            return done.stdout.strip()
+        return importlib.metadata.version("twin-ctr")
+    except (OSError, importlib.metadata.PackageNotFoundError):
+        return "unknown"
+
+
+def _config(request: ExperimentRequest, data: Path) -> TwinConfig:
+    if request.config is not None:
+        return TwinConfig.load(request.config)
+    own = load_schema(str(read_dataset_json(data / "dataset.json").get("schema"))).folder / "config.yaml"
+    return TwinConfig.load(own if own.is_file() else None)
+
+
+def _search_space(study: Study) -> str:
+    factors = ", ".join(f"{factor:g}" for factor in study.budget.rate_factors)
+    config = study.config
+    return (
+        f"every model: factors {factors} on both learning rates (embeddings {config.embedding_learning_rate:g}, "
+        f"all else {config.dense_learning_rate:g}), one training each with seed {study.seeds[0]}; the one with the "
+        f"highest AUC on the eval split is kept; {config.epochs} epoch(s) over the same training targets"
+    )

@@ -1,0 +1,197 @@
+"""What all experiments share: data, budget, and the trained models, each trained once."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from model.catalog import CatalogRows
+from model.config import TwinConfig
+from model.ranker import TwinRanker
+from model.search_features import SearchArray
+from model.train import Progress
+from pipelines.experiments.budget import Budget
+from pipelines.experiments.cells import CellStore
+from pipelines.experiments.contenders import configure, title
+from pipelines.experiments.dataset import Prepared
+from pipelines.experiments.pretrained import PRE_TRAINED, search_arrays
+from pipelines.experiments.training import evaluate, fit, fresh_ranker, load_weights, save_weights
+from pipelines.tfx.fingerprints import code_fingerprint
+
+FIRST_SEED = 1
+
+
+class Display(Protocol):
+    """Shows how far an experiment is."""
+
+    def expect(self, cells: int) -> None:
+        """More cells are to come; fewer, where negative."""
+
+    def start(self, text: str) -> None:
+        """A cell begins."""
+
+    def within(self, share: float, text: str) -> None:
+        """It is at `share` of it."""
+
+    def done(self) -> None:
+        """It is finished."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One training.
+
+    Attributes:
+        model: A name of `MODELS`.
+        seed: Of weights and shuffling.
+        rate: Factor on both learning rates.
+        history_length: L; None = the configuration's.
+    """
+
+    model: str
+    seed: int = FIRST_SEED
+    rate: float = 1.0
+    history_length: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Readable and fit for a file."""
+        length = "" if self.history_length is None else f"-length{self.history_length}"
+        return f"{self.model}-seed{self.seed}-rate{self.rate:g}{length}"
+
+    def config(self, base: TwinConfig) -> TwinConfig:
+        """The training's configuration."""
+        return dataclasses.replace(
+            configure(self.model, base),
+            seed=self.seed,
+            history_length=self.history_length or base.history_length,
+            embedding_learning_rate=base.embedding_learning_rate * self.rate,
+            dense_learning_rate=base.dense_learning_rate * self.rate,
+        )
+
+
+class Study:
+    """Trains what experiments ask for and remembers it, in memory and on disk.
+
+    Args:
+        data: The data set.
+        config: The configuration that all models share.
+        budget: Search space and sizes.
+        seeds: Trainings per model.
+        models: Those to compare.
+        out: Folder of cells and weights.
+        display: Shows how far it is.
+        code_version: Recorded in every cell.
+    """
+
+    def __init__(
+        self,
+        data: Prepared,
+        config: TwinConfig,
+        budget: Budget,
+        seeds: int,
+        models: Sequence[str],
+        out: Path,
+        display: Display,
+        code_version: str,
+    ) -> None:
+        self.data, self.config, self.budget, self.models = data, config, budget, list(models)
+        self.seeds = list(range(FIRST_SEED, FIRST_SEED + seeds))
+        self.display = display
+        self._code_version = code_version
+        self._cells = CellStore(out / "cells")
+        self._known: dict[Setting, dict[str, Any]] = {}
+        self._catalog: CatalogRows | None = None
+
+    def train(self, setting: Setting) -> dict[str, Any]:
+        """A training's results: `train`, `eval` and `test`."""
+        if setting not in self._known:
+            self._known[setting] = self.cell(setting.name, self._identity(setting), lambda: self._train(setting))
+        return self._known[setting]
+
+    def cell(self, name: str, identity: Mapping[str, Any], make: Any) -> dict[str, Any]:
+        """A cell's result, shown while it is made."""
+        if (found := self._cells.find(name, identity)) is not None:
+            self.display.expect(-1)
+            return found
+        self.display.start(name)
+        result = self._cells.get(name, identity, make, {"code_version": self._code_version})
+        self.display.done()
+        return result
+
+    def search_space(self, model: str) -> list[Setting]:
+        """What `tuned_rate` tries."""
+        return [Setting(model, rate=rate) for rate in self.budget.rate_factors]
+
+    def tuned_rate(self, model: str) -> float:
+        """The factor on the learning rates with which the first seed's AUC on the eval split is highest."""
+        tried = {setting: self.train(setting)["eval"]["auc"] or 0.0 for setting in self.search_space(model)}
+        chosen = max(tried, key=lambda setting: tried[setting])
+        for setting in tried:
+            if setting != chosen:
+                self._weights(setting).unlink(missing_ok=True)
+        return chosen.rate
+
+    def tuned(self, model: str, seed: int = FIRST_SEED, history_length: int | None = None) -> Setting:
+        """A training with the model's best learning rates."""
+        return Setting(model, seed, self.tuned_rate(model), history_length)
+
+    def tuned_results(self, model: str) -> list[dict[str, Any]]:
+        """Results of all seeds with the best learning rates."""
+        return [self.train(self.tuned(model, seed)) for seed in self.seeds]
+
+    def ranker(self, model: str) -> TwinRanker:
+        """The first seed's ranker with the best learning rates, its item table fresh."""
+        setting = self.tuned(model)
+        file = self._weights(setting)
+        if not file.is_file():
+            self._train(setting)
+        ranker = fresh_ranker(self.data, setting.config(self.config), self.catalog(), self.search(setting))
+        load_weights(ranker, file)
+        return ranker
+
+    def catalog(self) -> CatalogRows:
+        """The items."""
+        if self._catalog is None:
+            self._catalog = self.data.catalog(self.config)
+        return self._catalog
+
+    def search(self, setting: Setting) -> dict[str, SearchArray]:
+        """What the model's search reads of items, pre-trained on whole histories with the training's rates and seed."""
+        config = dataclasses.replace(setting, history_length=None).config(self.config)
+        identity = self._identity(Setting("twin", setting.seed, setting.rate)) | {"code": _pre_training_code()}
+        name = f"item-embeddings-seed{setting.seed}-rate{setting.rate:g}"
+        file = self._cells.file(name, identity).with_suffix(".npz")
+        return search_arrays(self.data, config, file, self._progress(f"{title(setting.model)}, pre-training"))
+
+    def identity_of(self, model: str, **more: Any) -> dict[str, Any]:
+        """What a measurement of the model's first trained ranker depends on."""
+        return self._identity(self.tuned(model)) | more
+
+    def _train(self, setting: Setting) -> dict[str, Any]:
+        config, search = setting.config(self.config), self.search(setting)
+        trained = fit(self.data, config, self.catalog(), search, self._progress(setting.name))
+        result = {"train": trained.report} | evaluate(trained.ranker, self.data, ("eval", "test"))
+        if setting.seed == FIRST_SEED and setting.history_length is None:
+            save_weights(trained.ranker, self._weights(setting))
+        return result
+
+    def _progress(self, name: str) -> Progress:
+        return lambda done, total, text: self.display.within(done / total, f"{name}, {text}")
+
+    def _weights(self, setting: Setting) -> Path:
+        return self._cells.file(setting.name, self._identity(setting)).with_suffix(".npz")
+
+    def _identity(self, setting: Setting) -> dict[str, Any]:
+        return {
+            "model": setting.model,
+            "seed": setting.seed,
+            "config": setting.config(self.config).to_yaml(),
+            "data": self.data.fingerprint,
+            "code": _pre_training_code() if setting.model in PRE_TRAINED else code_fingerprint("model.train"),
+        }
+
+
+def _pre_training_code() -> str:
+    # It imports what trains the models, too.
+    return code_fingerprint("pipelines.search_features")

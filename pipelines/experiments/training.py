@@ -1,0 +1,175 @@
+"""Trains one model, scores a split with it, and keeps its weights."""
+
+import dataclasses
+import gc
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from model.catalog import CatalogRows
+from model.config import TwinConfig
+from model.keras_check import require_keras_2
+from model.ranker import TwinRanker
+from model.request import RawBatch
+from model.schema import DatasetSchema
+from model.search_features import SearchArray
+from model.train import Progress, TableRefresh, TrainingError, assign_search, build_ranker, count_targets
+from model.windows import cut_window, user_example_spec, window_dataset
+from pipelines.experiments.dataset import Prepared
+from pipelines.score_metrics import score_metrics, within_item_auc
+
+METRICS = ("auc", "gauc", "auc_within_item", "log_loss")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained ranker, its item table fresh, and what the training did (JSON values)."""
+
+    ranker: TwinRanker
+    report: dict[str, Any]
+
+
+def fit(
+    data: Prepared, config: TwinConfig, catalog: CatalogRows, search: Mapping[str, SearchArray], progress: Progress
+) -> Trained:
+    """Trains on the train split, as the pipeline's trainer does.
+
+    Args:
+        data: The data set.
+        config: The configuration, `interest` and `seed` among it.
+        catalog: The items.
+        search: What the search of `config.interest` reads of items.
+        progress: Receives steps done and in all.
+
+    Raises:
+        TrainingError: If there is no target to train on.
+    """
+    ranker = fresh_ranker(data, config, catalog, search)
+    files = data.files("train")
+    targets, windows = count_targets(files, config.targets_per_window)
+    if not targets:
+        raise TrainingError("the training split has no target; check the split's borders against the events' times")
+    ranker.compile(optimizer=ranker.optimizer_for_training())
+    refresh = TableRefresh(ranker)
+    clock = _Clock(progress, config.epochs * -(-windows // config.users_per_batch))
+    started = time.monotonic()
+    history = ranker.fit(
+        window_dataset(files, data.schema, config, shuffle=True),
+        epochs=config.epochs,
+        verbose=0,
+        callbacks=[refresh, clock, tf.keras.callbacks.TerminateOnNaN()],
+    ).history
+    seconds = time.monotonic() - started
+    refresh.now()
+    done = config.epochs * targets
+    report = {
+        "steps": len(clock.ends),
+        "targets": done,
+        "seconds": seconds,
+        # The median step leaves out the tracing of the first, and what else the machine was doing.
+        "targets_per_s": done / len(clock.ends) / clock.median_step(),
+        "loss": float(history["loss"][-1]),
+    }
+    return Trained(ranker, report)
+
+
+def fresh_ranker(
+    data: Prepared, config: TwinConfig, catalog: CatalogRows, search: Mapping[str, SearchArray]
+) -> TwinRanker:
+    """A ranker with first weights."""
+    require_keras_2()
+    # Nothing of the models before it shall stay in memory.
+    tf.keras.backend.clear_session()
+    gc.collect()
+    tf.keras.utils.set_random_seed(config.seed)
+    ranker = build_ranker(data.schema, config, data.encoders, catalog)
+    assign_search(ranker, catalog, search)
+    return ranker
+
+
+def evaluate(ranker: TwinRanker, data: Prepared, splits: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Per split the AUC, GAUC, AUC within the targets of one item, log loss and counts; None where undefined."""
+    windows = {split: user_windows(data.files(split), data.schema, ranker.config) for split in splits}
+    spec = next(iter(windows.values())).element_spec
+    # One trace for all splits and shapes.
+    score = tf.function(ranker.call, input_signature=[spec], autograph=False)
+    return {split: _evaluate(score, batches) for split, batches in windows.items()}
+
+
+def _evaluate(score: Callable[[RawBatch], tf.Tensor], batches: Iterable[RawBatch]) -> dict[str, Any]:
+    user, item, label, pctr = (list[np.ndarray]() for _ in range(4))
+    for batch in batches:
+        real = batch["weight"].numpy() > 0
+        user.append(np.broadcast_to(batch["user"].numpy()[:, np.newaxis], real.shape)[real])
+        for column, values in ((item, batch["candidate/item_id"]), (label, batch["label"]), (pctr, score(batch))):
+            column.append(values.numpy()[real])
+    if not user:
+        return dict.fromkeys(METRICS) | {"users": 0, "targets": 0}
+    users, items, labels, scores = (np.concatenate(column) for column in (user, item, label, pctr))
+    of_user = [(labels[users == u], scores[users == u]) for u in np.unique(users)]
+    return score_metrics(of_user) | {"auc_within_item": within_item_auc(items, labels, scores)}
+
+
+def user_windows(files: Sequence[str], schema: DatasetSchema, config: TwinConfig) -> tf.data.Dataset:
+    """The windows of `model.windows.window_dataset` in the order of the files, with `user` int64 [B], who it is."""
+    spec = user_example_spec(schema)
+
+    def windows_of(user: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
+        example = tf.io.parse_single_example(serialized, spec)
+        targets = tf.cast(tf.size(example["target/item_id"]), tf.int64)
+        starts = tf.data.Dataset.range(0, targets, config.targets_per_window)
+        return starts.map(lambda start: cut_window(example, tf.cast(start, tf.int32), schema, config) | {"user": user})
+
+    records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+    return records.enumerate().flat_map(windows_of).padded_batch(config.users_per_batch).prefetch(2)
+
+
+def save_weights(ranker: TwinRanker, file: Path) -> None:
+    """Writes all trained weights; the item table is made of them anew."""
+    arrays = {f"dense/{i}": v.numpy() for i, v in enumerate(ranker.dense_variables())}
+    arrays |= {f"embedding/{name}": v.numpy() for name, v in ranker.embeddings_by_name().items()}
+    temporary = file.with_name(f".tmp-{os.getpid()}-{file.name}")
+    with temporary.open("wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.rename(file)
+
+
+def load_weights(ranker: TwinRanker, file: Path) -> None:
+    """Puts what `save_weights` wrote into a ranker of the same configuration, and refreshes its item table."""
+    with np.load(file, allow_pickle=False) as arrays:
+        for i, variable in enumerate(ranker.dense_variables()):
+            variable.assign(arrays[f"dense/{i}"])
+        for name, variable in ranker.embeddings_by_name().items():
+            variable.assign(arrays[f"embedding/{name}"])
+    TableRefresh(ranker).now()
+
+
+class _Clock(tf.keras.callbacks.Callback):
+    def __init__(self, progress: Progress, total: int) -> None:
+        super().__init__()
+        self._progress, self._total = progress, total
+        self._begin = 0.0
+        self.ends: list[float] = []
+        self._seconds: list[float] = []
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        del batch, logs
+        self._begin = self.ends[-1] if self.ends else time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        del batch
+        self.ends.append(time.perf_counter())
+        self._seconds.append(self.ends[-1] - self._begin)
+        self._progress(len(self.ends), self._total, f"loss {(logs or {}).get('loss', float('nan')):.4f}")
+
+    def median_step(self) -> float:
+        """Seconds."""
+        return statistics.median(self._seconds)

@@ -1,0 +1,1 @@
+"""Holds a server to its promises under load and faults: `twin soak`."""

@@ -1,0 +1,189 @@
+"""`twin experiment` on a small simulated data set, from raw tables to the report."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from pipelines.experiments.budget import BUDGETS
+from pipelines.experiments.cells import CellStore
+from pipelines.experiments.charts import bars, lines
+from pipelines.experiments.contenders import MODELS, choose
+from pipelines.experiments.overall import verdict
+from pipelines.experiments.report import Outcome, Table, render
+from pipelines.experiments.request import HEADINGS, ExperimentRequest
+from pipelines.experiments.runner import EXPERIMENTS, run_experiment
+from pipelines.experiments.statistics import best, closed, mean_and_std, paired_p
+
+TINY = dataclasses.replace(
+    BUDGETS["quick"],
+    rate_factors=(1.0,),
+    simulation=(12, 160, 60, None),
+    config={**BUDGETS["quick"].config, "history_length": 128, "retrieved": 20},
+)
+
+
+class Counted:
+    """A display that remembers which cells were made."""
+
+    def __init__(self) -> None:
+        self.expected = 0
+        self.made: list[str] = []
+
+    def expect(self, cells: int) -> None:
+        self.expected += cells
+
+    def start(self, text: str) -> None:
+        self.made.append(text)
+
+    def within(self, share: float, text: str) -> None:
+        assert 0 <= share <= 1
+
+    def done(self) -> None:
+        assert len(self.made) <= self.expected
+
+
+def run(out: Path, name: str = "overall", models: str = "twin,avg_pooling") -> tuple[dict[str, Any], Counted]:
+    display = Counted()
+    command = f"twin experiment {name} --out {out}"
+    request = ExperimentRequest(name, None, out, None, models, "quick", None, command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BUDGETS, "quick", TINY)
+        return run_experiment(request, display), display
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("experiments")
+
+
+@pytest.fixture(scope="module")
+def first(out: Path) -> tuple[dict[str, Any], Counted]:
+    return run(out)
+
+
+def test_overall_measures_every_model(first: tuple[dict[str, Any], Counted]) -> None:
+    result, display = first
+    assert set(result["models"]) == {"twin", "avg_pooling"}
+    for values in result["models"].values():
+        assert 0.3 < values["auc"] < 1 and 0.3 < values["gauc"] < 1 and 0 < values["log_loss"] < 2
+        assert values["auc_std"] is None and values["p_against_twin"] is None
+    assert result["models"]["avg_pooling"]["oracle_distance_closed_percent"] == 0
+    assert 0.5 < result["oracle"]["auc"] < 1
+    assert display.expected == len(display.made) == 2
+
+
+def test_the_report_holds_what_makes_it_again(first: tuple[dict[str, Any], Counted], out: Path) -> None:
+    report = (out / "overall" / "report.html").read_text()
+    result = json.loads((out / "overall" / "result.json").read_text())
+    for part in ("Avg-Pooling", "oracle", "<svg", "p against TWIN", "factors 1 on both learning rates"):
+        assert part in report
+    for part in ("command", "code_version", "data_fingerprint", "config"):
+        assert result["record"][part]
+    assert f"twin experiment overall --out {out}" in report
+    assert result["record"]["data_fingerprint"] in report
+    assert "src=" not in report and "href=" not in report, "the report must need nothing beside it"
+
+
+def test_a_finished_cell_is_not_made_again(first: tuple[dict[str, Any], Counted], out: Path) -> None:
+    (twin,) = (out / "cells").glob("twin-seed1-*.json")
+    (lost,) = (out / "cells").glob("avg_pooling-seed1-*.json")
+    untouched, before = twin.stat().st_mtime_ns, json.loads(lost.read_text())
+    lost.unlink()
+    result, display = run(out)
+    assert display.made == ["avg_pooling-seed1-rate1"]
+    assert twin.stat().st_mtime_ns == untouched
+    again = json.loads(lost.read_text())
+    assert again["fingerprint"] == before["fingerprint"]
+    assert again["result"]["test"]["auc"] == pytest.approx(before["result"]["test"]["auc"], abs=0.01)
+    assert result["models"]["twin"]["auc"] == first[0]["models"]["twin"]["auc"]
+
+
+def test_other_experiments_share_the_trainings(first: tuple[dict[str, Any], Counted], out: Path) -> None:
+    result, display = run(out, "case", "twin")
+    assert display.made == ["case-twin"]
+    values = result["models"]["twin"]
+    assert 0 < values["retrieved"] <= 20
+    assert [row["rank"] for row in values["searched"]] == list(range(1, len(values["searched"]) + 1))
+    assert "topics" in result["items"][str(result["target"]["item_id"])]
+    assert "most attention" in (out / "case" / "report.html").read_text()
+
+
+def test_a_fresh_table_finds_what_attention_would_choose(first: tuple[dict[str, Any], Counted], out: Path) -> None:
+    result, _ = run(out, "consistency", "twin")
+    assert result["models"]["twin"]["targets"] > 10
+    assert result["models"]["twin"]["hit_at"]["20"] > 99.9
+    by_age = result["twin_by_table_age"]["hit_at_k_by_age"]
+    assert by_age["0"] > 99.9 > by_age["1"] > 50
+    assert result["verdicts"][0].startswith("TWIN finds 100.0 of the ESU's own top 20")
+
+
+def test_a_servable_is_timed_in_a_process_of_its_own(first: tuple[dict[str, Any], Counted], out: Path) -> None:
+    result, display = run(out, "efficiency", "twin")
+    assert display.made == ["serving-twin"]
+    values = result["models"]["twin"]
+    assert values["training_targets_per_s"] > 0 and values["servable_mb"] > 0
+    assert 0 < values["p50_ms"] <= values["p99_ms"]
+    assert 0 < values["model_rss_mb"] < values["peak_rss_mb"]
+
+
+def test_mistakes_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no model dine; there are twin, avg_pooling, "):
+        run(tmp_path, models="twin,dine")
+    with pytest.raises(UserError, match=r"NAME: expected overall, consistency, .* got 'everything'"):
+        run(tmp_path, "everything")
+
+
+def test_a_cell_of_another_identity_is_not_taken(tmp_path: Path) -> None:
+    store = CellStore(tmp_path)
+    assert store.get("a", {"seed": 1}, lambda: {"auc": 0.5}, {}) == {"auc": 0.5}
+    assert store.find("a", {"seed": 1}) == {"auc": 0.5}
+    assert store.find("a", {"seed": 2}) is None
+    store.file("a", {"seed": 1}).write_text("half a fi")
+    assert store.find("a", {"seed": 1}) is None
+
+
+def test_statistics_by_hand() -> None:
+    mean, std = mean_and_std([1.0, 3.0, None])
+    assert mean == 2 and std == pytest.approx(2**0.5)
+    assert mean_and_std([1.0]) == (1.0, None)
+    # Differences 1, 2, 3: t = 2 / (1 / sqrt 3) = 3.4641 with 2 degrees of freedom.
+    assert paired_p([2.0, 4.0, 6.0], [1.0, 2.0, 3.0]) == pytest.approx(0.0742, abs=1e-4)
+    assert paired_p([1.0], [2.0]) is None
+    assert paired_p([1.0, 2.0], [1.0, 2.0]) == 1.0
+    assert closed(0.75, 0.7, 0.8) == pytest.approx(50)
+    assert closed(0.75, None, 0.8) is None
+    assert best({"a": 0.5, "b": None, "c": 0.7}, ["a", "b"]) == "a"
+
+
+def test_a_twin_that_is_not_first_is_told_first() -> None:
+    means: dict[str, dict[str, float | None]] = {"twin": {"auc": 0.7}, "eta": {"auc": 0.8}, "din": {"auc": 0.6}}
+    verdicts, warnings = verdict(["twin", "eta", "din"], means, {"eta": 0.001})
+    assert verdicts == []
+    assert warnings[0].startswith("TWIN is NOT first on these data: ETA has AUC 0.8000, TWIN 0.7000")
+    html = render("x", Outcome(verdicts, warnings, [Table("t", ["a"], [[1.5]])], {}), [])
+    assert html.index("NOT first") < html.index("<table")
+    means["twin"]["auc"] = 0.9
+    verdicts, warnings = verdict(["twin", "eta", "din"], means, {"eta": 0.001})
+    assert verdicts[0].startswith("TWIN is first: AUC 0.9000; the best rival, ETA") and warnings == []
+    means["twin_raw_mhta"] = {"auc": 0.91}
+    _, warnings = verdict(["twin", "eta", "din", "twin_raw_mhta"], means, {"eta": 0.001})
+    assert warnings == ["TWIN w/ Raw MHTA, an ablation of TWIN, is ahead of it: AUC 0.9100."]
+
+
+def test_every_experiment_has_a_heading() -> None:
+    assert set(EXPERIMENTS) == set(HEADINGS)
+
+
+def test_models_are_chosen_in_one_order() -> None:
+    assert choose("din, twin") == ["twin", "din"]
+    assert choose("") == list(MODELS)
+
+
+def test_charts_survive_what_is_undefined() -> None:
+    assert "–" in bars([("a", None, None), ("b", 0.7, 0.01)])
+    assert "nothing to show" in lines({"a": [(1, None)]}, "x", "y")
+    assert "&lt;b&gt;" in lines({"<b>": [(10, 1.0), (100, 2.0)]}, "x", "y")
