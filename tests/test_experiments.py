@@ -21,7 +21,7 @@ from pipelines.experiments.statistics import best, closed, mean_and_std, paired_
 TINY = dataclasses.replace(
     BUDGETS["quick"],
     rate_factors=(1.0,),
-    simulation=(12, 160, 60, None),
+    simulation=(20, 300, 100, 900),
     config={**BUDGETS["quick"].config, "history_length": 128, "retrieved": 20},
 )
 

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.errors import UserError
-from pipelines.importers.un_votes import import_un_votes, title_words
+from pipelines.importers.un_votes import TRAIN_FROM_SESSION, import_un_votes, title_words
 
 SOURCE = Path(__file__).resolve().parents[2] / "shared" / "data" / "un_votes"
 
@@ -33,7 +33,7 @@ def write_source(folder: Path) -> Path:
 
 
 def test_events_items_and_split(tmp_path: Path) -> None:
-    report = import_un_votes(write_source(tmp_path / "source"), tmp_path / "out")
+    report = import_un_votes(write_source(tmp_path / "source"), tmp_path / "out", train_from_session=46)
     assert report.rows == {"events": 15, "items": 5}
     events = pq.read_table(tmp_path / "out" / "events").to_pylist()
     day = 86_400_000
@@ -109,7 +109,7 @@ def test_real_votes(tmp_path: Path) -> None:
     assert ((events["timestamp"] >= split.test_start_ms) == (session >= 66)).all()
     in_eval = (events["timestamp"] >= split.eval_start_ms) & (events["timestamp"] < split.test_start_ms)
     assert (in_eval == (session == 65)).all()
-    assert ((events["timestamp"] >= split.train_start_ms) == (session >= 46)).all()
+    assert ((events["timestamp"] >= split.train_start_ms) == (session >= TRAIN_FROM_SESSION)).all()
     assert (session >= 66).sum() == 147_435
     result = json.loads((tmp_path / "out" / "dataset.json").read_text())["baselines"]
     assert result["test_votes"] == 147_435

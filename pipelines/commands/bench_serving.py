@@ -27,7 +27,8 @@ def bench_serving(
 
     The same server also holds a plain graph of equal answers (tf.math.top_k over the whole history per head, value
     projection per retrieved behaviour), asked in turn with the servable. floor_ms is the time of the projections'
-    gather, the score product and one reading of the scores. in_process_ms is an answer without the network.
+    gather, the score product and one reading of the scores. p50_alone_ms is the servable asked without the plain graph
+    in between, in_process_ms the same answer without the network.
 
     Example: `twin bench serving --candidates 500 --clients 1,2,4,8 --json`
     """
@@ -54,14 +55,16 @@ def bench_serving(
         with console.status("Loading the server"), running_server(models, folder, flags) as server:
             console.print(f"asking {repeats} times each")
             measured = latencies(server.address, ("twin", "plain"), request, repeats)
+            alone = latencies(server.address, ("twin",), request, repeats)["twin"]
             per_s = {count: throughput(server.address, "twin", request, count, 10.0) for count in counts}
         on_disk = sum(file.stat().st_size for file in models["twin"].rglob("*") if file.is_file())
-        with running_server({"twin": models["twin"]}, folder, flags) as alone:
-            load_s, server_rss = alone.load_s, alone.process.memory_info().rss
+        with running_server({"twin": models["twin"]}, folder, flags) as lone:
+            load_s, server_rss = lone.load_s, lone.process.memory_info().rss
         report: dict[str, Any] = {
             **{name: round(value, 2) for name, value in vars(measured["twin"]).items()},
             "plain_p50_ms": round(measured["plain"].p50_ms, 2),
             "ratio_vs_plain": round(measured["twin"].p50_ms / measured["plain"].p50_ms, 3),
+            "p50_alone_ms": round(alone.p50_ms, 2),
             "in_process_ms": round(in_process_ms(models["twin"] / "1", request, repeats), 2),
             "floor_ms": round(floor_ms(rows, config, history_length, candidates), 2),
             "request_kb": round(request_kb(request), 1),
