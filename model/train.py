@@ -81,34 +81,64 @@ def train(
     assign_search(ranker, catalog, search or {})
     if base:
         warm_start(ranker, encoders, base)
-    targets, windows = count_targets(train_files, config.targets_per_window)
+    fitted = fit_ranker(ranker, schema, train_files, lambda steps: _Report(progress, steps))
+    if not math.isfinite(fitted.loss):
+        raise TrainingError("the loss is not a number; lower embedding_learning_rate or dense_learning_rate")
+    export(ranker, schema, encoders, catalog.known_ids, catalog.coverage, out, trained_before_ms)
+    return TrainReport(
+        steps=int(ranker.optimizer.iterations),
+        targets=fitted.targets,
+        seconds=fitted.seconds,
+        targets_per_s=fitted.targets / fitted.seconds,
+        auc=fitted.auc,
+        loss=fitted.loss,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What `fit_ranker` did: targets seen in all epochs, time, and the last epoch's AUC and loss, which may be NaN."""
+
+    targets: int
+    seconds: float
+    auc: float
+    loss: float
+
+
+def fit_ranker(
+    ranker: TwinRanker,
+    schema: DatasetSchema,
+    files: Sequence[str],
+    watch: Callable[[int], tf.keras.callbacks.Callback],
+) -> Fitted:
+    """Trains a ranker by its configuration and leaves its item table fresh; stops where the loss is no number.
+
+    Args:
+        ranker: With an item table.
+        schema: The data set's columns.
+        files: Per-user Examples.
+        watch: Makes a callback of the number of steps to come.
+
+    Raises:
+        TrainingError: If there is no target to train on.
+    """
+    config = ranker.config
+    targets, windows = count_targets(files, config.targets_per_window)
     if not targets:
         raise TrainingError("the training split has no target; check the split's borders against the events' times")
     ranker.compile(optimizer=ranker.optimizer_for_training())
     refresh = TableRefresh(ranker)
-    total = config.epochs * math.ceil(windows / config.users_per_batch)
+    steps = config.epochs * math.ceil(windows / config.users_per_batch)
     started = time.monotonic()
-    dataset = window_dataset(train_files, schema, config, shuffle=True)
     history = ranker.fit(
-        dataset,
+        window_dataset(files, schema, config, shuffle=True),
         epochs=config.epochs,
         verbose=0,
-        callbacks=[refresh, _Report(progress, total), tf.keras.callbacks.TerminateOnNaN()],
+        callbacks=[refresh, watch(steps), tf.keras.callbacks.TerminateOnNaN()],
     ).history
-    if not math.isfinite(history["loss"][-1]):
-        raise TrainingError("the loss is not a number; lower embedding_learning_rate or dense_learning_rate")
     seconds = time.monotonic() - started
     refresh.now()
-    export(ranker, schema, encoders, catalog.known_ids, catalog.coverage, out, trained_before_ms)
-    done = config.epochs * targets
-    return TrainReport(
-        steps=int(ranker.optimizer.iterations),
-        targets=done,
-        seconds=seconds,
-        targets_per_s=done / seconds,
-        auc=float(history["auc"][-1]),
-        loss=float(history["loss"][-1]),
-    )
+    return Fitted(config.epochs * targets, seconds, float(history["auc"][-1]), float(history["loss"][-1]))
 
 
 def build_ranker(schema: DatasetSchema, config: TwinConfig, encoders: Encoders, catalog: CatalogRows) -> TwinRanker:

@@ -1,7 +1,6 @@
 """Alerts and dashboard: they name what the server exports, which it does when started with the shipped arguments."""
 
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from serving.client import Client
 from serving.publisher import publish
+from serving.serve import free_port
 from serving.server import metrics
 from tests.deploy_files import ALERTS, COMPOSE, CONTAINER, DASHBOARD, DEPLOY, DOCS, read
 from tests.server_models import ROOT, exporter, warmup_record
@@ -132,12 +132,6 @@ def test_dashboard() -> None:
 
 
 # --- the embedded server started with the shipped arguments ---
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

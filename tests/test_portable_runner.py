@@ -13,15 +13,10 @@ import numpy as np
 import pytest
 
 from pipelines.readers import RawDataError
+from serving.serve import free_port
 from tests.preprocess_support import event_rows, read_all, run, write_data, write_schema
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

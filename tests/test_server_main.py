@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,18 +20,13 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.client import Client
 from serving.publisher import publish
+from serving.serve import free_port
 from serving.server.main import main
 from serving.tensors import decode, encode
 from tests.server_models import ROOT, exporter
 
 COMMAND = [sys.executable, "-m", "serving.server.main"]
 SLOW_S = 8.0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -90,8 +84,8 @@ def _eventually(condition: Callable[[], bool]) -> None:
 def test_sigterm_finishes_what_runs_and_takes_no_more(tmp_path: Path) -> None:
     publish(tmp_path, exporter(2.0))
     flags = {
-        "port": _free_port(),
-        "rest_api_port": _free_port(),
+        "port": free_port(),
+        "rest_api_port": free_port(),
         "model_name": "toy",
         "model_base_path": tmp_path,
         "file_system_poll_wait_seconds": 0.1,
@@ -147,8 +141,8 @@ def test_killed_and_started_again_it_serves_and_leaves_nothing_behind(tmp_path: 
     publish(model_dir, exporter(2.0))
     _write_config(config, model_dir)
     flags: dict[str, object] = {
-        "port": _free_port(),
-        "rest_api_port": _free_port(),
+        "port": free_port(),
+        "rest_api_port": free_port(),
         "model_config_file": config,
         "model_config_file_poll_wait_seconds": 0.1,
     }

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -19,8 +19,8 @@ from model.ranker import TwinRanker
 from model.request import RawBatch
 from model.schema import DatasetSchema
 from model.search_features import SearchArray
-from model.train import Progress, TableRefresh, TrainingError, assign_search, build_ranker, count_targets
-from model.windows import cut_window, user_example_spec, window_dataset
+from model.train import Progress, TableRefresh, assign_search, build_ranker, fit_ranker
+from model.windows import cut_window, user_example_spec
 from pipelines.experiments.dataset import Prepared
 from pipelines.score_metrics import score_metrics, within_item_auc
 
@@ -51,30 +51,15 @@ def fit(
         TrainingError: If there is no target to train on.
     """
     ranker = fresh_ranker(data, config, catalog, search)
-    files = data.files("train")
-    targets, windows = count_targets(files, config.targets_per_window)
-    if not targets:
-        raise TrainingError("the training split has no target; check the split's borders against the events' times")
-    ranker.compile(optimizer=ranker.optimizer_for_training())
-    refresh = TableRefresh(ranker)
-    clock = _Clock(progress, config.epochs * -(-windows // config.users_per_batch))
-    started = time.monotonic()
-    history = ranker.fit(
-        window_dataset(files, data.schema, config, shuffle=True),
-        epochs=config.epochs,
-        verbose=0,
-        callbacks=[refresh, clock, tf.keras.callbacks.TerminateOnNaN()],
-    ).history
-    seconds = time.monotonic() - started
-    refresh.now()
-    done = config.epochs * targets
+    clock = _Clock(progress)
+    fitted = fit_ranker(ranker, data.schema, data.files("train"), clock.expecting)
     report = {
         "steps": len(clock.ends),
-        "targets": done,
-        "seconds": seconds,
+        "targets": fitted.targets,
+        "seconds": fitted.seconds,
         # The median step leaves out the tracing of the first, and what else the machine was doing.
-        "targets_per_s": done / len(clock.ends) / clock.median_step(),
-        "loss": float(history["loss"][-1]),
+        "targets_per_s": fitted.targets / len(clock.ends) / clock.median_step(),
+        "loss": fitted.loss,
     }
     return Trained(ranker, report)
 
@@ -153,12 +138,17 @@ def load_weights(ranker: TwinRanker, file: Path) -> None:
 
 
 class _Clock(tf.keras.callbacks.Callback):
-    def __init__(self, progress: Progress, total: int) -> None:
+    def __init__(self, progress: Progress) -> None:
         super().__init__()
-        self._progress, self._total = progress, total
+        self._progress, self._total = progress, 0
         self._begin = 0.0
         self.ends: list[float] = []
         self._seconds: list[float] = []
+
+    def expecting(self, steps: int) -> Self:
+        """This clock, told how many steps are to come."""
+        self._total = steps
+        return self
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         del batch, logs

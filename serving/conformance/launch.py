@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from model.errors import UserError
 from serving.conformance.flags import KINDS
 from serving.conformance.target import Target
+from serving.serve import free_port
 
 EMBEDDED = (sys.executable, "-m", "serving.server.main")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -111,7 +111,7 @@ class Launcher:
         directory = self._folder / kind
         directory.mkdir(parents=True)
         flags = KINDS[kind](directory)
-        grpc_port, rest_port = _free_port(), _free_port()
+        grpc_port, rest_port = free_port(), free_port()
         log = self._folder / f"{kind}.log"
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONPATH": str(_ROOT)}
         with log.open("wb") as output:
@@ -137,9 +137,3 @@ class Launcher:
             if time.monotonic() > end:
                 raise LaunchError(f"the server did not answer within {_START_S:.0f} s:\n{server.output()}")
             time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
