@@ -31,7 +31,9 @@ InterestName = Literal[
     "twin_without_consistency",
     "twin_raw_mhta",
     "twin_without_bias",
+    "twin_v2",
 ]
+Clustering = Literal["hierarchical", "bisecting", "kmeans", "chunks"]
 
 
 class ConfigError(UserError):
@@ -63,6 +65,13 @@ class TwinConfig:
             cosines of their multi-hot codes.
         similarity_start: Weight c of similarity in the relevance before training: W^q = W^h, each feature's inner
             product counting c times its width over the widest feature's; 0 = random kernels.
+        clustering: How `twin_v2` divides a group of behaviours: `hierarchical`, k-means again and again into parts whose
+            number follows the size; `bisecting`, the same always into two; `kmeans`, once, into clusters of
+            `max_cluster_size` on average; `chunks`, consecutive behaviours.
+        max_cluster_size: Members gamma of a cluster, at most.
+        partition_exponent: A set S is divided into floor(|S| ** exponent) parts, at least 2.
+        completion_groups: Groups M by completion ratio that are clustered apart.
+        recluster_after: Behaviours since the last clustering after which a training Example ends.
         table_dtype: Type of the stored projections.
         max_candidates: Most candidates of one request, all its users together; each takes about 1.3 MB while scored.
         table_rows: Row budget of the item table; 0 = one row for every catalog item. The most frequent items stay.
@@ -99,6 +108,11 @@ class TwinConfig:
     multi_hot_width: Positive = 32
     multi_hot_pooling: Pooling = "sum"
     similarity_start: Annotated[float, Field(ge=0)] = 0.0
+    clustering: Clustering = "hierarchical"
+    max_cluster_size: Positive = 20
+    partition_exponent: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    completion_groups: Positive = 5
+    recluster_after: Positive = 1_000
     table_dtype: TableDtype = "float32"
     max_candidates: Positive = 4096
     table_rows: NonNegative = 0
