@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -45,8 +45,8 @@ class TwinConfig:
     """Every choice of a run. Defaults are the paper's where it names one (sections 3.2, 3.3.3 and 4.3).
 
     Attributes:
-        interest: The long-term interest module: `twin`, a method the paper compares with, or one of its ablations; see
-            `model.interest`.
+        interest: The long-term interest module: `twin`, `twin_v2`, a method the paper compares with, or one of its
+            ablations; see `model.interest`.
         heads: Attention heads h.
         head_dim: Projected width d_k per head.
         retrieved: Behaviours K that the CP-GSU hands to the ESU.
@@ -65,8 +65,8 @@ class TwinConfig:
             cosines of their multi-hot codes.
         similarity_start: Weight c of similarity in the relevance before training: W^q = W^h, each feature's inner
             product counting c times its width over the widest feature's; 0 = random kernels.
-        clustering: How `twin_v2` divides a group of behaviours: `hierarchical`, k-means again and again into parts whose
-            number follows the size; `bisecting`, the same always into two; `kmeans`, once, into clusters of
+        clustering: How `twin_v2` divides a group of behaviours: `hierarchical`, k-means again and again into parts
+            whose number follows the size; `bisecting`, the same always into two; `kmeans`, once, into clusters of
             `max_cluster_size` on average; `chunks`, consecutive behaviours.
         max_cluster_size: Members gamma of a cluster, at most.
         partition_exponent: A set S is divided into floor(|S| ** exponent) parts, at least 2.
@@ -137,6 +137,11 @@ class TwinConfig:
         """Width h * d_k of a table row's projection."""
         return self.heads * self.head_dim
 
+    @property
+    def clustered(self) -> bool:
+        """Whether the entries of a history stand for clusters of behaviours, with sizes."""
+        return self.interest == "twin_v2"
+
     def to_yaml(self) -> str:
         """The configuration as YAML text; `from_yaml` reads it back equal."""
         return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
@@ -170,6 +175,20 @@ class TwinConfig:
         if not file.is_file():
             raise ConfigError(f"{file}: no such configuration file")
         return cls.from_yaml(file.read_text(), str(file))
+
+
+def interest_name(name: str) -> InterestName:
+    """The interest of a name as people write it, with dashes or underscores, in any case: `twin-v2`.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    written = name.strip().lower().replace("-", "_")
+    names: tuple[InterestName, ...] = get_args(InterestName)
+    for known in names:
+        if known == written:
+            return known
+    raise ConfigError(f"no model {name!r}; there are {', '.join(known.replace('_', '-') for known in names)}")
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from model.embedding import FeatureEmbeddings
-from model.history import History, bias_of_retrieved
+from model.history import History
 from model.item_table import ItemTable
 from model.relevance import Relevance
 
@@ -67,7 +67,7 @@ class ExactSearchUnit(tf.keras.layers.Layer):
         row = tf.where(valid, tf.gather(history.row, at, batch_dims=1), 0)
         inherent = self.inherent(self.table.features(row))  # K_h [B, N', K, H]
         cross = history.cross_at(at)
-        alpha = self.relevance.of_retrieved(query, inherent, bias_of_retrieved(bias_tables, cross))
+        alpha = self.relevance.of_retrieved(query, inherent, history.bias_at(at, cross, bias_tables))
         visible = valid[:, :, tf.newaxis, :]  # [B, N', 1, K]
         attention = _masked_softmax(alpha, visible)
         pooled = tf.matmul(attention, inherent)  # [B, N, h, H]

@@ -38,7 +38,7 @@ def export(
         trained_before_ms: End of the range of the training targets' times, for a warm start.
     """
     tf.saved_model.save(servable_variables(ranker), str(out), signatures=Signatures(ranker, schema).functions)
-    _declare_shapes(out / "saved_model.pb", schema)
+    _declare_shapes(out / "saved_model.pb", schema, ranker.config.clustered)
     extra = out / EXTRA
     extra.mkdir()
     (extra / "config.yaml").write_text(ranker.config.to_yaml())
@@ -70,14 +70,14 @@ def servable_variables(ranker: TwinRanker) -> tf.Module:
     return root
 
 
-def _declare_shapes(file: Path, schema: DatasetSchema) -> None:
+def _declare_shapes(file: Path, schema: DatasetSchema, clustered: bool) -> None:
     """Writes the inputs' shapes into the signatures' declarations.
 
     The graph's own placeholders promise no rank, so that its checks run; clients still read the contract from the
     metadata.
     """
     saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    request, catalog = request_spec(schema), catalog_spec(schema)
+    request, catalog = request_spec(schema, clustered), catalog_spec(schema)
     signatures = saved.meta_graphs[0].signature_def
     for key, spec in (("serving_default", request), ("explain", request), ("project_items", catalog)):
         for name, info in signatures[key].inputs.items():

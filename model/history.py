@@ -6,8 +6,10 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from model.encoders import AGE_BOUNDARIES_MS
-from model.schema import AGE
+from model.schema import AGE, DatasetSchema, Dtype
 from model.top_k import spread
+
+CLUSTER_SIZE = "cluster_size"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +23,8 @@ class History:
         cross: {cross feature: int32 [B, L]}, without `age`.
         start, end: int32 [B, N'], N' = N or 1: candidate n may see the behaviours from `start` to before `end`.
         target_timestamp: int64 [B, N'], ms.
+        log_size: float32 [B, L], ln n of the n behaviours that an entry stands for (TWIN-V2), or None where each is one
+            behaviour.
     """
 
     row: tf.Tensor
@@ -30,6 +34,7 @@ class History:
     start: tf.Tensor
     end: tf.Tensor
     target_timestamp: tf.Tensor
+    log_size: tf.Tensor | None = None
 
     def visible(self) -> tf.Tensor:
         """Known items among the candidate's last behaviours, bool [B, N', L]; lengths, never a value, tell padding."""
@@ -37,7 +42,7 @@ class History:
         return within & (self.row > 0)[:, tf.newaxis, :]
 
     def bias(self, tables: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """(K_c W_a^c) beta of every behaviour, -inf where it is invisible (Eq. 5, 6).
+        """(K_c W_a^c) beta of every behaviour, -inf where it is invisible (Eq. 5, 6); TWIN-V2's ln n on top.
 
         Args:
             tables: {cross feature: float32 [buckets, h]}, from `Relevance.bias_tables`.
@@ -45,7 +50,8 @@ class History:
         Returns:
             float32 [B, h, N', L].
         """
-        bias = tf.where(self.visible(), 0.0, -float("inf"))[:, tf.newaxis]  # [B, 1, N', L]
+        size = 0.0 if self.log_size is None else self.log_size[:, tf.newaxis]
+        bias = tf.where(self.visible(), size, -float("inf"))[:, tf.newaxis]  # [B, 1, N', L]
         shared = [tf.gather(tables[f], index) for f, index in self.cross.items()]  # each [B, L, h]
         if shared:
             bias += tf.transpose(tf.add_n(shared), [0, 2, 1])[:, :, tf.newaxis]
@@ -64,6 +70,7 @@ class History:
             position=order,
             timestamp=tf.gather(self.timestamp, order, axis=1),
             cross={f: tf.gather(index, order, axis=1) for f, index in self.cross.items()},
+            log_size=None if self.log_size is None else tf.gather(self.log_size, order, axis=1),
         )
 
     def cross_at(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -72,20 +79,36 @@ class History:
         at[AGE] = self._age(tf.gather(self.timestamp, position, batch_dims=1))
         return at
 
+    def bias_at(
+        self, position: tf.Tensor, cross: Mapping[str, tf.Tensor], tables: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """What `bias` is of retrieved behaviours.
+
+        Args:
+            position: int32 [B, N', K].
+            cross: {cross feature: int32 [B, N', K]}, from `cross_at`.
+            tables: As for `bias`.
+
+        Returns:
+            float32, broadcast to [B, N', h, K].
+        """
+        terms = [tf.gather(table, cross[feature]) for feature, table in tables.items()]  # each [B, N', K, h]
+        bias = tf.linalg.matrix_transpose(tf.add_n(terms)) if terms else tf.zeros([])
+        if self.log_size is None:
+            return bias
+        return bias + tf.gather(self.log_size, position, batch_dims=1)[:, :, tf.newaxis]
+
     def _age(self, timestamp: tf.Tensor) -> tf.Tensor:
         age = self.target_timestamp[:, :, tf.newaxis] - timestamp
         return 1 + tf.raw_ops.Bucketize(input=age, boundaries=AGE_BOUNDARIES_MS)
 
 
-def bias_of_retrieved(tables: Mapping[str, tf.Tensor], cross: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """(K_c W_a^c) beta of retrieved behaviours (Eq. 5, 6).
+def history_columns(schema: DatasetSchema, clustered: bool = False) -> dict[str, Dtype]:
+    """The raw columns of a history, and their types: `history/<column>` in requests, windows and Examples.
 
     Args:
-        tables: As for `History.bias`.
-        cross: {cross feature: int32 [B, N', K]}, from `History.cross_at`.
-
-    Returns:
-        float32 [B, N', h, K]; 0 without cross features.
+        schema: The data set's columns.
+        clustered: Whether its entries have sizes, as TWIN-V2's do.
     """
-    terms = [tf.gather(table, cross[feature]) for feature, table in tables.items()]
-    return tf.linalg.matrix_transpose(tf.add_n(terms)) if terms else tf.zeros([])
+    columns: dict[str, Dtype] = {"item_id": "int64", "timestamp": "int64", **{f.name: f.dtype for f in schema.cross}}
+    return {**columns, CLUSTER_SIZE: "int64"} if clustered else columns

@@ -60,6 +60,22 @@ def check_size(inputs: Inputs, name: str, largest: int) -> dict[str, tf.Tensor]:
     return {key: _after(tensor, [check]) for key, tensor in inputs.items()}
 
 
+def check_least(inputs: Inputs, name: str, least: int, length: str) -> dict[str, tf.Tensor]:
+    """The inputs, once no entry of the input `name` is below `least`.
+
+    Args:
+        inputs: Tensors of shapes that agree.
+        name: An input [B, L].
+        least: The smallest value allowed.
+        length: The input [B] that tells how many entries of each row count.
+    """
+    values = inputs[name]
+    counted = tf.where(tf.sequence_mask(inputs[length], tf.shape(values)[1]), values, least)
+    message = f"input {name!r}: a value is below {least}"
+    check = tf.debugging.assert_greater_equal(counted, tf.cast(least, values.dtype), message=message)
+    return {key: _after(tensor, [check]) for key, tensor in inputs.items()}
+
+
 def _after(tensor: tf.Tensor, checks: Sequence[tf.Operation]) -> tf.Tensor:
     # The reshape ties every use, questions for the shape included, to the checks; the optimiser drops a plain identity.
     with tf.control_dependencies(checks):

@@ -25,6 +25,7 @@ from model.twin import TWIN
 
 _PLAIN = {
     "twin": TWIN,
+    "twin_v2": TWIN,  # what differs is in the history: its entries have sizes
     "avg_pooling": AvgPooling,
     "din": DIN,
     "dien": DIEN,

@@ -56,7 +56,7 @@ class TwinRanker(tfrs.models.Model):
         self.item_table = item_table or ItemTable(
             widths, config.heads, config.head_dim, config.table_dtype, empty_search_features(config)
         )
-        self.request_encoder = RequestEncoder(schema, encoders, self.item_table, config.history_length)
+        self.request_encoder = RequestEncoder(schema, encoders, self.item_table, config)
 
         def rows_and_width(role: str, name: str) -> tuple[int, int, None]:
             return encoders.size(f"{role}/{name}"), config.feature_width, None

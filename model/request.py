@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from model.config import TwinConfig
 from model.encoders import Encoders, feature_key, make_encoder
-from model.history import History
+from model.history import CLUSTER_SIZE, History, history_columns
 from model.item_table import ITEM_ID, ItemTable
 from model.schema import DatasetSchema, Feature
 from model.top_k import BLOCK
@@ -22,12 +23,14 @@ class RequestEncoder(tf.Module):
         schema: Which features there are.
         encoders: How each is encoded.
         table: Gives items their rows.
-        history_length: L; of a longer history only each candidate's last L behaviours are seen.
+        config: `history_length` L, of a longer history only each candidate's last L entries are seen; and whether
+            histories are clustered.
     """
 
-    def __init__(self, schema: DatasetSchema, encoders: Encoders, table: ItemTable, history_length: int) -> None:
+    def __init__(self, schema: DatasetSchema, encoders: Encoders, table: ItemTable, config: TwinConfig) -> None:
         super().__init__(name="request_encoder")
-        self._schema, self._table, self._history_length = schema, table, history_length
+        self._schema, self._table, self._history_length = schema, table, config.history_length
+        self._clustered = config.clustered
         features = (*schema.inherent, *schema.cross, *schema.context, *schema.user)
         self._encoders = {
             feature_key(f).replace("/", "_"): make_encoder(encoders.features[feature_key(f)], f.name) for f in features
@@ -39,7 +42,8 @@ class RequestEncoder(tf.Module):
 
     def history(self, raw: RawBatch) -> History:
         """The users' histories."""
-        padded = {name: _to_whole_blocks(raw[f"history/{name}"]) for name in self._history_columns()}
+        columns = history_columns(self._schema, self._clustered)
+        padded = {name: _to_whole_blocks(raw[f"history/{name}"]) for name in columns}
         end = raw.get("candidate/history_end")
         end = tf.cast(raw["history/length"][:, tf.newaxis] if end is None else end, tf.int32)
         return History(
@@ -50,6 +54,7 @@ class RequestEncoder(tf.Module):
             start=tf.maximum(end - self._history_length, 0),
             end=end,
             target_timestamp=_per_candidate(raw["request/timestamp"]),
+            log_size=_log_size(padded[CLUSTER_SIZE]) if self._clustered else None,
         )
 
     def user(self, raw: RawBatch) -> dict[str, tf.Tensor]:
@@ -79,9 +84,6 @@ class RequestEncoder(tf.Module):
             index[feature.name] = encoded
         return index
 
-    def _history_columns(self) -> list[str]:
-        return [ITEM_ID, "timestamp", *(f.name for f in self._schema.cross)]
-
 
 def _to_whole_blocks(values: tf.Tensor) -> tf.Tensor:
     # The search is fastest on whole blocks. Also, an empty history gets invisible behaviours, so that gathering
@@ -89,6 +91,11 @@ def _to_whole_blocks(values: tf.Tensor) -> tf.Tensor:
     length = tf.shape(values)[1]
     missing = tf.maximum(length + (-length) % BLOCK, BLOCK) - length
     return tf.pad(values, [[0, 0], [0, missing]], constant_values="" if values.dtype == tf.string else 0)
+
+
+def _log_size(size: tf.Tensor) -> tf.Tensor:
+    # What stands in the padding may be anything; a NaN of it would reach the gradient of what it is masked from.
+    return tf.math.log(tf.cast(tf.maximum(size, 1), tf.float32))
 
 
 def _per_candidate(values: tf.Tensor) -> tf.Tensor:

@@ -39,7 +39,12 @@ _ROLES_OF_TABLE: dict[Table, frozenset[Role]] = {
     "items": frozenset({Role.ID, Role.INHERENT}),
     "users": frozenset({Role.ID, Role.USER}),
 }
-_MODIFIERS: dict[str, Role] = {"wide": Role.INHERENT, "age": Role.TIMESTAMP}
+_MODIFIERS: dict[str, Role] = {
+    "wide": Role.INHERENT,
+    "age": Role.TIMESTAMP,
+    "completion": Role.CROSS,
+    "duration": Role.INHERENT,
+}
 _RESERVED = frozenset({"item_id", "timestamp", "length", "label", "weight", "history_end", "frequency", AGE})
 
 
@@ -88,6 +93,8 @@ class DatasetSchema:
         context: Context features of the events table.
         user: Features of the users table.
         age: Whether the built-in cross feature `age` is used.
+        completion: The cross feature by which `twin_v2` groups behaviours, or None (then all are one group).
+        duration: The inherent feature that `completion` is divided by, or None (then it is a ratio itself).
     """
 
     name: str
@@ -103,6 +110,8 @@ class DatasetSchema:
     context: tuple[Feature, ...]
     user: tuple[Feature, ...]
     age: bool
+    completion: Feature | None = None
+    duration: Feature | None = None
 
     def columns(self, table: Table) -> tuple[Feature, ...]:
         """The columns a raw table must have."""
@@ -181,6 +190,9 @@ def _assemble(
     if len(behaviours) > 1:
         names = [f.name for f in behaviours]
         raise SchemaError(f"{events_file}: expected at most one feature with role 'behaviour', got {names}")
+    completion = _tagged(events, events_file, "completion")
+    duration = _tagged(items, path / "items.pbtxt", "duration")
+    _check_duration(path, completion, duration)
     return DatasetSchema(
         name=path.resolve().name,
         folder=path,
@@ -195,6 +207,8 @@ def _assemble(
         context=tuple(_with_role(events, Role.CONTEXT)),
         user=tuple(_with_role(users, Role.USER)),
         age=_has_tag(events_file, timestamp.name, "age"),
+        completion=completion,
+        duration=duration,
     )
 
 
@@ -207,6 +221,29 @@ def _read_proto(file: Path) -> schema_pb2.Schema:
         return text_format.Parse(file.read_text(), schema_pb2.Schema())
     except text_format.ParseError as error:
         raise SchemaError(f"{file}: not a tensorflow.metadata.v0.Schema text proto: {error}") from None
+
+
+def _tagged(features: Sequence[Feature], file: Path, modifier: str) -> Feature | None:
+    found = [f for f in features if _has_tag(file, f.name, modifier)]
+    if len(found) > 1:
+        names = [f.name for f in found]
+        raise SchemaError(f"{file}: expected at most one feature with modifier {modifier!r}, got {names}")
+    return found[0] if found else None
+
+
+def _check_duration(path: Path, completion: Feature | None, duration: Feature | None) -> None:
+    if duration is None:
+        return
+    where = f"{path / 'items.pbtxt'}: feature {duration.name!r}"
+    if not duration.numeric:
+        raise SchemaError(f"{where}: a duration is FLOAT, got {duration.dtype}")
+    if completion is None:
+        raise SchemaError(f"{where}: modifier 'duration' needs a 'completion' in events.pbtxt, got none")
+    if not completion.numeric:
+        raise SchemaError(
+            f"{path / 'events.pbtxt'}: feature {completion.name!r}: the time played, which 'duration' divides, is FLOAT, "
+            f"got {completion.dtype}"
+        )
 
 
 def _has_tag(file: Path, feature: str, tag: str) -> bool:

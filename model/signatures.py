@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from model.input_checks import check_ranks, check_shapes, check_size
+from model.config import TwinConfig
+from model.history import CLUSTER_SIZE, history_columns
+from model.input_checks import check_least, check_ranks, check_shapes, check_size
 from model.item_table import ITEM_ID
 from model.ranker import TwinRanker
 from model.request import RawBatch
@@ -15,17 +17,20 @@ Spec = Mapping[str, tf.TensorSpec]
 _REQUEST_AXES = {"history/length": "[B]", "history/": "[B, L]", "candidate/": "[B, N]"}
 
 
-def request_spec(schema: DatasetSchema) -> dict[str, tf.TensorSpec]:
-    """Names, shapes and types of a request: one user's history, N candidates, user and context features."""
+def request_spec(schema: DatasetSchema, clustered: bool = False) -> dict[str, tf.TensorSpec]:
+    """Names, shapes and types of a request: one user's history, N candidates, user and context features.
+
+    Args:
+        schema: The data set's columns.
+        clustered: Whether the history is clustered, and has sizes.
+    """
     matrix, vector = [None, None], [None]
     spec = {
-        "history/item_id": tf.TensorSpec(matrix, tf.int64),
         "history/length": tf.TensorSpec(vector, tf.int64),
-        "history/timestamp": tf.TensorSpec(matrix, tf.int64),
         "candidate/item_id": tf.TensorSpec(matrix, tf.int64),
         "request/timestamp": tf.TensorSpec(vector, tf.int64),
     }
-    spec |= {f"history/{f.name}": tf.TensorSpec(matrix, f.dtype) for f in schema.cross}
+    spec |= {f"history/{name}": tf.TensorSpec(matrix, t) for name, t in history_columns(schema, clustered).items()}
     spec |= {f"user/{f.name}": tf.TensorSpec(vector, f.dtype) for f in schema.user}
     spec |= {f"context/{f.name}": tf.TensorSpec(vector, f.dtype) for f in schema.context}
     return spec
@@ -54,7 +59,7 @@ class Signatures:
 
     def __init__(self, ranker: TwinRanker, schema: DatasetSchema) -> None:
         self._schema, self._ranker = schema, ranker
-        request, catalog = request_spec(schema), catalog_spec(schema)
+        request, catalog = request_spec(schema, ranker.config.clustered), catalog_spec(schema)
         self.functions = {
             "serving_default": _named(self._scores, request),
             "explain": _named(self._explain, request),
@@ -67,10 +72,10 @@ class Signatures:
         }
 
     def _scores(self, inputs: RawBatch) -> dict[str, tf.Tensor]:
-        return {"pctr": self._ranker(_checked_request(inputs, self._schema, self._ranker.config.max_candidates))}
+        return {"pctr": self._ranker(_checked_request(inputs, self._schema, self._ranker.config))}
 
     def _explain(self, inputs: RawBatch) -> dict[str, tf.Tensor]:
-        request = _checked_request(inputs, self._schema, self._ranker.config.max_candidates)
+        request = _checked_request(inputs, self._schema, self._ranker.config)
         logits, interest = self._ranker.score(request)
         found = interest.position >= 0
         history = tf.pad(request["history/item_id"], [[0, 0], [0, 1]])  # [B, L + 1]: position 0 exists always
@@ -96,7 +101,8 @@ class Signatures:
 
     def _score_user(self, serialized: tf.Tensor) -> tf.Tensor:
         """Scores float32 [T] of one per-user Example's targets, window by window: one window bounds the memory."""
-        example = tf.io.parse_single_example(serialized, user_example_spec(self._schema))
+        spec = user_example_spec(self._schema, self._ranker.config.clustered)
+        example = tf.io.parse_single_example(serialized, spec)
         size = self._ranker.config.targets_per_window
         targets = tf.size(example["target/item_id"])
 
@@ -121,11 +127,13 @@ def _named(function: Callable[[RawBatch], dict[str, tf.Tensor]], spec: Spec) -> 
     return tf.function(function, input_signature=[unknown], autograph=False)
 
 
-def _checked_request(inputs: RawBatch, schema: DatasetSchema, max_candidates: int) -> dict[str, tf.Tensor]:
-    checked = check_ranks(inputs, {name: _axes(name) for name in request_spec(schema)})
+def _checked_request(inputs: RawBatch, schema: DatasetSchema, config: TwinConfig) -> dict[str, tf.Tensor]:
+    checked = check_ranks(inputs, {name: _axes(name) for name in request_spec(schema, config.clustered)})
     history = [name for name in checked if name.startswith("history/") and name != "history/length"]
     checked = check_shapes(checked, "history/item_id", history, {"history/length": "history/item_id"})
-    return check_size(checked, "candidate/item_id", max_candidates)
+    if config.clustered:
+        checked = check_least(checked, f"history/{CLUSTER_SIZE}", 1, "history/length")
+    return check_size(checked, "candidate/item_id", config.max_candidates)
 
 
 def _checked_catalog(inputs: RawBatch, schema: DatasetSchema) -> dict[str, tf.Tensor]:

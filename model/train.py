@@ -113,6 +113,8 @@ def fit_ranker(
 ) -> Fitted:
     """Trains a ranker by its configuration and leaves its item table fresh; stops where the loss is no number.
 
+    A ranker trained before goes on with its optimiser: a new one's first steps are large.
+
     Args:
         ranker: With an item table.
         schema: The data set's columns.
@@ -126,7 +128,8 @@ def fit_ranker(
     targets, windows = count_targets(files, config.targets_per_window)
     if not targets:
         raise TrainingError("the training split has no target; check the split's borders against the events' times")
-    ranker.compile(optimizer=ranker.optimizer_for_training())
+    if ranker.optimizer is None:
+        ranker.compile(optimizer=ranker.optimizer_for_training())
     refresh = TableRefresh(ranker)
     steps = config.epochs * math.ceil(windows / config.users_per_batch)
     started = time.monotonic()

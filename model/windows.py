@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from model.config import TwinConfig
+from model.history import CLUSTER_SIZE, history_columns
 from model.schema import DatasetSchema, Feature
 
+_SIZES = f"history/{CLUSTER_SIZE}"
 _MISSING = {"int64": -1, "string": "", "float32": float("nan")}
 
 
@@ -20,13 +22,13 @@ def window_dataset(files: Sequence[str], schema: DatasetSchema, config: TwinConf
     Args:
         files: TFRecord gzip files, one Example per user.
         schema: The data set's columns.
-        config: `history_length`, `targets_per_window`, `users_per_batch`, `shuffle_windows`, `seed`.
+        config: `history_length`, `targets_per_window`, `users_per_batch`, `shuffle_windows`, `seed`, `clustered`.
         shuffle: Whether to shuffle users and windows.
 
     Returns:
         Raw batches (see `model.request.RawBatch`) with `label` and `weight` float32 [B, N]; weight 0 is padding.
     """
-    spec = user_example_spec(schema)
+    spec = user_example_spec(schema, config.clustered)
     names = tf.data.Dataset.from_tensor_slices(list(files))
     if shuffle:
         names = names.shuffle(len(files), config.seed)
@@ -48,12 +50,17 @@ def window_dataset(files: Sequence[str], schema: DatasetSchema, config: TwinConf
 def cut_window(
     example: dict[str, tf.Tensor], start: tf.Tensor, schema: DatasetSchema, config: TwinConfig
 ) -> dict[str, tf.Tensor]:
-    """The window of the targets from `start` on: the raw names of `model.request.RawBatch`, without the batch axis."""
+    """The window of the targets from `start` on: the raw names of `model.request.RawBatch`, without the batch axis.
+
+    For a model of clustered histories, fails at run time where the Example has no sizes.
+    """
+    if config.clustered:
+        example = {**example, _SIZES: _checked_sizes(example)}
     stop = tf.minimum(start + config.targets_per_window, tf.size(example["target/item_id"]))
     end = tf.cast(example["target/history_end"][start:stop], tf.int32)
     last = tf.reduce_max(end)
     first = tf.maximum(tf.reduce_min(end) - config.history_length, 0)
-    window = {f"history/{n}": example[f"history/{n}"][first:last] for n in _history_names(schema)}
+    window = {f"history/{n}": example[f"history/{n}"][first:last] for n in history_columns(schema, config.clustered)}
     window["history/length"] = tf.cast(last - first, tf.int64)
     window["candidate/item_id"] = example["target/item_id"][start:stop]
     window["candidate/history_end"] = tf.cast(tf.maximum(end - first, 0), tf.int64)
@@ -67,12 +74,20 @@ def cut_window(
     return window
 
 
-def _history_names(schema: DatasetSchema) -> list[str]:
-    return ["item_id", "timestamp", *(f.name for f in schema.cross)]
+def _checked_sizes(example: dict[str, tf.Tensor]) -> tf.Tensor:
+    sizes, items = example[_SIZES], example["history/item_id"]
+    message = f"feature {_SIZES!r}: x values for the y of 'history/item_id'; this model takes clustered Examples"
+    with tf.control_dependencies([tf.debugging.assert_equal(tf.size(sizes), tf.size(items), message=message)]):
+        return tf.reshape(sizes, tf.shape(items))
 
 
-def user_example_spec(schema: DatasetSchema) -> dict[str, object]:
-    """How a per-user Example is parsed: lists as dense vectors, missing scalars as -1, "" or NaN."""
+def user_example_spec(schema: DatasetSchema, clustered: bool = False) -> dict[str, object]:
+    """How a per-user Example is parsed: lists as dense vectors, missing scalars as -1, "" or NaN.
+
+    Args:
+        schema: The data set's columns.
+        clustered: Whether histories are clustered; of a clustered Example without it, the sizes go unread.
+    """
 
     def scalar(feature: Feature) -> object:
         return tf.io.FixedLenFeature([], tf.dtypes.as_dtype(feature.dtype), _MISSING[feature.dtype])
@@ -81,10 +96,10 @@ def user_example_spec(schema: DatasetSchema) -> dict[str, object]:
         return tf.io.FixedLenSequenceFeature([], tf.dtypes.as_dtype(dtype), allow_missing=True)
 
     spec: dict[str, object] = {"user_id": tf.io.FixedLenFeature([], tf.string)}
-    for name in ("history/item_id", "history/timestamp", "target/item_id", "target/timestamp", "target/history_end"):
+    for name in ("target/item_id", "target/timestamp", "target/history_end"):
         spec[name] = sequence("int64")
     spec["target/label"] = sequence("float32")
     spec |= {f"user/{f.name}": scalar(f) for f in schema.user}
-    spec |= {f"history/{f.name}": sequence(f.dtype) for f in schema.cross}
+    spec |= {f"history/{name}": sequence(dtype) for name, dtype in history_columns(schema, clustered).items()}
     spec |= {f"target/{f.name}": sequence(f.dtype) for f in schema.context}
     return spec

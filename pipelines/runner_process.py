@@ -44,6 +44,7 @@ class RunRequest:
         schema: Schema folder, or the name of one under `schemas/`.
         config: YAML file with the model's configuration, or None for the defaults.
         beam_args: Beam's own flags, passed on as they are.
+        model: The model to train, in place of the configuration's `interest`.
     """
 
     run_dir: Path
@@ -51,6 +52,7 @@ class RunRequest:
     schema: str
     config: Path | None = None
     beam_args: tuple[str, ...] = ()
+    model: str | None = None
 
     @property
     def log(self) -> Path:
@@ -63,6 +65,8 @@ class RunRequest:
         child += ["--data", str(self.data), "--schema", self.schema]
         if self.config is not None:
             child += ["--config", str(self.config)]
+        if self.model is not None:
+            child += ["--model", self.model]
         return [*child, "--", *self.beam_args] if self.beam_args else child
 
 

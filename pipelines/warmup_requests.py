@@ -48,9 +48,8 @@ def write_warmup_requests(servable: Path, examples: Sequence[str], schema: Datas
 
 def _requests(examples: Sequence[str], schema: DatasetSchema, config: TwinConfig) -> Iterator[dict[str, tf.Tensor]]:
     for serialized in tf.data.TFRecordDataset(list(examples), compression_type="GZIP"):
-        window = cut_window(
-            tf.io.parse_single_example(serialized, user_example_spec(schema)), tf.constant(0), schema, config
-        )
+        example = tf.io.parse_single_example(serialized, user_example_spec(schema, config.clustered))
+        window = cut_window(example, tf.constant(0), schema, config)
         batch = {name: value[tf.newaxis] for name, value in window.items()}
         for name in ("label", "weight", "candidate/history_end"):
             del batch[name]

@@ -33,7 +33,7 @@ def versions(model_dir: Path) -> dict[int, Path]:
     """
     found: dict[int, Path] = {}
     try:
-        names = sorted(entry.name for entry in os.scandir(model_dir) if entry.is_dir())
+        names = sorted(entry.name for entry in os.scandir(model_dir) if _is_directory(entry))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     for name in names:
@@ -86,6 +86,14 @@ def publish(model_dir: Path, build: Callable[[Path], None], version: int | None 
     finally:
         os.close(owner)
     return number
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A symbolic link that leads nowhere, such as to itself.
+        return False
 
 
 def _next_version(model_dir: Path) -> int:

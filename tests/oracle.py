@@ -62,6 +62,10 @@ class Oracle:
         parts["age"] = 1 + sum(a <= time - raw["history/timestamp"][b, i] for a in AGE_BOUNDARIES_MS)
         return {f: self.embed(f"cross/{f}", index) for f, index in parts.items()}
 
+    def log_size(self, raw: dict[str, np.ndarray], b: int, i: int) -> float:
+        """TWIN-V2's ln n of entry i."""
+        return math.log(raw["history/cluster_size"][b, i]) if self.config.clustered else 0.0
+
     def alpha(self, relevance: Any, target: np.ndarray, key: np.ndarray, cross: dict[str, np.ndarray]) -> np.ndarray:
         """Eq. 5 and 6 for every head."""
         d = self.config.head_dim
@@ -82,7 +86,10 @@ class Oracle:
         heads = []
         keys = [self.inherent(raw["history/item_id"][b, i]) for i in positions]
         crosses = [self.cross(raw, b, i, time) for i in positions]
-        alphas = [self.alpha(esu.relevance, target, k, c) for k, c in zip(keys, crosses, strict=True)]
+        alphas = [
+            self.alpha(esu.relevance, target, k, c) + self.log_size(raw, b, i)
+            for i, k, c in zip(positions, keys, crosses, strict=True)
+        ]
         for a in range(self.config.heads):
             if not positions:
                 heads.append(np.zeros(self.config.head_dim))
@@ -104,6 +111,7 @@ class Oracle:
         visible = [i for i in range(end) if int(raw["history/item_id"][b, i]) in self.rows]
         scores = {
             i: self.alpha(relevance, target, self.inherent(raw["history/item_id"][b, i]), self.cross(raw, b, i, time))
+            + self.log_size(raw, b, i)
             for i in visible
         }
         rankings = [[i for _, i in sorted((-scores[i][a], i) for i in visible)] for a in range(self.config.heads)]

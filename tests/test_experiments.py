@@ -102,6 +102,18 @@ def test_a_finished_cell_is_not_made_again(first: tuple[dict[str, Any], Counted]
     assert result["models"]["twin"]["auc"] == first[0]["models"]["twin"]["auc"]
 
 
+def test_rolling_tests_each_period_before_it_is_learned_from(first: tuple[dict[str, Any], Counted], out: Path) -> None:
+    result, display = run(out, "rolling", "twin")
+    assert display.made == ["rolling-twin-seed1-rate1"]
+    assert len(result["auc_by_period"]["twin"]) == 2
+    # All test targets, each once.
+    cut = json.loads(next((out / "cells").glob("twin-seed1-*.json")).read_text())["result"]["test"]
+    assert sum(result["targets_by_period"]) == cut["targets"]
+    assert 0.3 < result["models"]["twin"]["auc"] < 1
+    assert result["models"]["twin"]["auc"] != cut["auc"]
+    assert "AUC by period" in (out / "rolling" / "report.html").read_text()
+
+
 def test_other_experiments_share_the_trainings(first: tuple[dict[str, Any], Counted], out: Path) -> None:
     result, display = run(out, "case", "twin")
     assert display.made == ["case-twin"]
@@ -133,7 +145,7 @@ def test_a_servable_is_timed_in_a_process_of_its_own(first: tuple[dict[str, Any]
 def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model dine; there are twin, avg_pooling, "):
         run(tmp_path, models="twin,dine")
-    with pytest.raises(UserError, match=r"NAME: expected overall, consistency, .* got 'everything'"):
+    with pytest.raises(UserError, match=r"NAME: expected overall, rolling, consistency, .* got 'everything'"):
         run(tmp_path, "everything")
 
 

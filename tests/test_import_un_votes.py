@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -53,6 +54,8 @@ def test_events_items_and_split(tmp_path: Path) -> None:
     assert report.split.train_start_ms == -day
     assert report.split.eval_start_ms == 14_914 * day  # 2010-11-01
     assert report.split.end_ms == report.split.test_start_ms + 1
+    about = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert about["test_periods_ms"] == [report.split.test_start_ms]
 
 
 def test_titles_of_all_styles_meet_in_the_same_stems() -> None:
@@ -107,6 +110,10 @@ def test_real_votes(tmp_path: Path) -> None:
     split = report.split
     # Test is session 66 and later, eval session 65, nothing else, although sessions are cut by time.
     assert ((events["timestamp"] >= split.test_start_ms) == (session >= 66)).all()
+    periods = json.loads((tmp_path / "out" / "dataset.json").read_text())["test_periods_ms"]
+    assert len(periods) == 9 and periods[0] == split.test_start_ms
+    # Sessions 66 to 74.
+    assert (np.searchsorted(periods, events["timestamp"], side="right") == np.maximum(session - 65, 0)).all()
     in_eval = (events["timestamp"] >= split.eval_start_ms) & (events["timestamp"] < split.test_start_ms)
     assert (in_eval == (session == 65)).all()
     assert ((events["timestamp"] >= split.train_start_ms) == (session >= TRAIN_FROM_SESSION)).all()

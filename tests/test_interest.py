@@ -26,7 +26,8 @@ NO_POSITIONS = {"avg_pooling", "dien", "mimn"}
 def test_trains_exports_and_serves_the_rankers_scores(name: str, tmp_path: Path) -> None:
     ranker = rival_ranker(name, recent_length=4)
     rng = np.random.default_rng(2)
-    window = {**toy_request(rng), "label": np.array([[0, 1, 0], [1, 1, 0]], np.float32)}
+    clustered = ranker.config.clustered
+    window = {**toy_request(rng, clustered=clustered), "label": np.array([[0, 1, 0], [1, 1, 0]], np.float32)}
     window["weight"] = np.ones([2, 3], np.float32)
     ranker.compile(optimizer=ranker.optimizer_for_training())
     before = [v.numpy() for v in ranker.long_term.trainable_variables]
@@ -37,7 +38,7 @@ def test_trains_exports_and_serves_the_rankers_scores(name: str, tmp_path: Path)
     ranker.item_table.refresh(ranker.project_rows)
 
     export(ranker, toy_schema(), ENCODERS, np.arange(KNOWN), 1.0, tmp_path / "1")
-    request = toy_request(rng, users=2, candidates=4)
+    request = toy_request(rng, users=2, candidates=4, clustered=clustered)
     expected = ranker(tensors(request)).numpy()
     servable = Servable(tmp_path / "1")
     answer = _run(servable, "explain", request)
@@ -68,9 +69,9 @@ def ranker(request: pytest.FixtureRequest) -> TwinRanker:
     return rival_ranker(request.param, recent_length=0 if request.param == "mimn" else 4, history_length=length)
 
 
-def _window(rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _window(rng: np.random.Generator, clustered: bool) -> dict[str, np.ndarray]:
     """One user with 20 behaviours and three targets that see the first 9, 12 and 12 of them."""
-    raw = toy_request(rng, users=1, candidates=3, length=20, unknown=0.2)
+    raw = toy_request(rng, users=1, candidates=3, length=20, unknown=0.2, clustered=clustered)
     ends = np.array([[9, 12, 12]])
     return {
         **raw,
@@ -83,7 +84,7 @@ def _window(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def test_a_window_scores_each_target_as_a_request_at_its_time(ranker: TwinRanker) -> None:
-    window = _window(np.random.default_rng(3))
+    window = _window(np.random.default_rng(3), ranker.config.clustered)
     scores = ranker(tensors(window)).numpy()[0]
     for n, end in enumerate(window["candidate/history_end"][0]):
         request = {k: v[:, :end] if k.startswith("history/") and v.ndim == 2 else v for k, v in window.items()}
@@ -94,7 +95,7 @@ def test_a_window_scores_each_target_as_a_request_at_its_time(ranker: TwinRanker
 
 
 def test_nothing_outside_its_own_history_reaches_a_target(ranker: TwinRanker) -> None:
-    window = _window(np.random.default_rng(4))
+    window = _window(np.random.default_rng(4), ranker.config.clustered)
     scores = ranker(tensors(window)).numpy()[0]
     changed = {k: v.copy() for k, v in window.items()}
     rng = np.random.default_rng(5)
@@ -109,7 +110,7 @@ def test_nothing_outside_its_own_history_reaches_a_target(ranker: TwinRanker) ->
 
 
 def test_an_empty_history_and_an_unknown_candidate_are_defined(ranker: TwinRanker) -> None:
-    raw = toy_request(np.random.default_rng(6))
+    raw = toy_request(np.random.default_rng(6), clustered=ranker.config.clustered)
     raw["history/length"][:] = 0
     raw["candidate/item_id"][0, 0] = 999_999_999
     assert np.isfinite(ranker(tensors(raw))).all()

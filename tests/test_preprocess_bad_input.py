@@ -201,7 +201,7 @@ def test_a_sink_that_writes_nothing_is_noticed(tmp_path: Path, monkeypatch: pyte
     def swallow(sink: job.WriteToTFRecord, examples: job.beam.PCollection) -> job.beam.PCollection:
         return examples | job.beam.FlatMap(lambda _: []).with_output_types(str)
 
-    monkeypatch.setattr(job.WriteToTFRecord, "expand", swallow)
+    monkeypatch.setattr(job_files.WriteToTFRecord, "expand", swallow)
     with pytest.raises(CountMismatchError, match="examples made for train: 2, but records in its files: 0"):
         run(data, write_schema(tmp_path / "schema"), tmp_path / "out")
     assert not (tmp_path / "out" / "report.json").exists()

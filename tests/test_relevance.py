@@ -6,7 +6,6 @@ import numpy as np
 import tensorflow as tf
 
 from model.embedding import FeatureEmbeddings
-from model.history import bias_of_retrieved
 from model.relevance import Relevance
 from tests.toy import tensors, toy_ranker, toy_request
 
@@ -67,7 +66,7 @@ def test_both_stages_weigh_cross_features_alike() -> None:
     tables = ranker.twin.relevance.bias_tables()
     searched = history.bias(tables)[:, :, 0]  # [B, h, L]
     every = tf.broadcast_to(tf.range(9), [2, 1, 9])  # [B, 1, K = L]
-    exact = bias_of_retrieved(tables, history.cross_at(every))[:, 0]  # [B, h, L]
+    exact = history.bias_at(every, history.cross_at(every), tables)[:, 0]  # [B, h, L]
     np.testing.assert_allclose(exact, searched[:, :, :9], rtol=1e-5, atol=1e-6)
     assert np.isneginf(searched[:, :, 9:]).all()
     searched = searched[:, :, :9]

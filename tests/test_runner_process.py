@@ -194,7 +194,7 @@ def test_last_error_lines(tmp_path: Path) -> None:
 
 
 def test_the_childs_command_line() -> None:
-    request = RunRequest(Path("r"), Path("d"), "s", Path("c.yaml"), ("--runner=X",))
+    request = RunRequest(Path("r"), Path("d"), "s", Path("c.yaml"), ("--runner=X",), "twin-v2")
     assert request.command()[1:] == [
         *("-m", "pipelines.tfx.local_runner", "--run-dir", "r", "--data", "d", "--schema", "s"),
         *("--config", "c.yaml", "--", "--runner=X"),

@@ -68,12 +68,17 @@ def toy_ranker(config: TwinConfig = SMALL, seed: int = 0) -> TwinRanker:
 
 
 def toy_request(
-    rng: np.random.Generator, users: int = 2, candidates: int = 3, length: int = 12, unknown: float = 0.1
+    rng: np.random.Generator,
+    users: int = 2,
+    candidates: int = 3,
+    length: int = 12,
+    unknown: float = 0.1,
+    clustered: bool = False,
 ) -> dict[str, np.ndarray]:
-    """A raw request; a share `unknown` of the history's items has no row, and lengths vary."""
+    """A raw request; a share `unknown` of the history's items has no row, and lengths vary; sizes if `clustered`."""
     shape = (users, length)
     items = np.where(rng.random(shape) < unknown, 3, rng.choice(ITEM_IDS, shape))
-    return {
+    raw = {
         "history/item_id": items.astype(np.int64),
         "history/length": rng.integers(0, length + 1, users),
         "history/timestamp": np.sort(NOW - rng.integers(1, 10**11, shape), axis=1),
@@ -86,6 +91,7 @@ def toy_request(
         "user/activity": rng.choice(np.array([b"high", b"low", b"other"], object), users),
         "context/page_position": rng.integers(0, 6, users),
     }
+    return {**raw, "history/cluster_size": rng.integers(1, 21, shape)} if clustered else raw
 
 
 def tensors(raw: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:

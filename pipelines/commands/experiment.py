@@ -19,7 +19,9 @@ from rich.progress import (
 
 
 def experiment(
-    name: Annotated[str, typer.Argument(help="overall, consistency, length, ablation, case or efficiency; see below.")],
+    name: Annotated[
+        str, typer.Argument(help="overall, rolling, consistency, length, ablation, case or efficiency; see below.")
+    ],
     data: Annotated[
         Path | None, typer.Option(help="Data set folder. Left out: one is simulated in the --out folder.")
     ] = None,
@@ -40,7 +42,8 @@ def experiment(
 ) -> None:
     """Compare TWIN with its rivals: same data, same CTR model, same tuning budget, one report.
 
-    **overall**: AUC, GAUC and log loss of every model, with significance. **consistency**: how much of what attention
+    **overall**: AUC, GAUC and log loss of every model, with significance. **rolling**: the same for models that learn
+    from each part of the test range once they are tested on it. **consistency**: how much of what attention
     would choose each search finds. **length**: quality by history length. **ablation**: TWIN without its parts.
     **case**: what each search retrieves for one target, and what attention weighs. **efficiency**: speed and memory.
 

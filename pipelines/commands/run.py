@@ -17,6 +17,10 @@ def run(
     config: Annotated[
         Path | None, typer.Option(help="YAML file with the model's configuration. Default: the built-in one.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="twin, twin-v2 (life-long histories, clustered) or a rival; overrides the file's interest."),
+    ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Where everything of the run goes. Default: runs/<name of the data folder>.")
     ] = None,
@@ -39,9 +43,9 @@ def run(
     console = Console(stderr=as_json)
     _check_paths(data, config)
     chosen_schema = schema or _declared_schema(data)
-    _check_content(data, chosen_schema, config)
+    _check_content(data, chosen_schema, config, model)
     where = run_dir or Path("runs") / data.resolve().name
-    request = RunRequest(where, data, chosen_schema, config, tuple(beam_args or ()))
+    request = RunRequest(where, data, chosen_schema, config, tuple(beam_args or ()), model)
     console.print(f"Running the pipeline on {data}; the full log is {request.log}", highlight=False, soft_wrap=True)
     try:
         summary = run_pipeline(request, console)
@@ -66,13 +70,15 @@ def _check_paths(data: Path, config: Path | None) -> None:
         raise UserError(f"--config {config}: no such file; leave the option out for the built-in configuration")
 
 
-def _check_content(data: Path, schema: str, config: Path | None) -> None:
+def _check_content(data: Path, schema: str, config: Path | None, model: str | None) -> None:
     """Tells mistakes in the small files before the half minute that importing TFX takes."""
-    from model.config import TwinConfig
+    from model.config import TwinConfig, interest_name
     from model.schema import load_schema
     from pipelines.tfx.dataset_json import read_borders
 
     TwinConfig.load(config)
+    if model is not None:
+        interest_name(model)
     load_schema(schema)
     read_borders(data / "dataset.json")
 

@@ -21,6 +21,7 @@ class Budget:
         lengths: Shares of the history length at which `length` trains besides the whole.
         simulation: Users, events per user, items and targets (None = 30 % of the events) of the data simulated where
             none are given.
+        periods: Parts of the test range for `rolling`, where the data set names none.
         measured_targets: Targets whose search `consistency` looks into.
         table_ages: Training steps by which `consistency` ages TWIN's item table.
         requests: Requests that `efficiency` times for each model.
@@ -33,6 +34,7 @@ class Budget:
     config: dict[str, Any]
     lengths: tuple[float, ...]
     simulation: tuple[int, int, int, int | None]
+    periods: int
     measured_targets: int
     table_ages: tuple[int, ...]
     requests: int
@@ -60,6 +62,7 @@ BUDGETS: dict[str, Budget] = {
         },
         lengths=(0.2,),
         simulation=(40, 450, 800, 3_000),
+        periods=2,
         measured_targets=40,
         table_ages=(1, 10),
         requests=10,
@@ -72,6 +75,7 @@ BUDGETS: dict[str, Budget] = {
         config={},
         lengths=(0.01, 0.1, 0.3),
         simulation=(200, 13_000, 20_000, 200_000),
+        periods=5,
         measured_targets=400,
         table_ages=(1, 3, 10, 30, 100),
         requests=50,

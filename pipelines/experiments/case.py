@@ -12,8 +12,8 @@ from model.request import RawBatch
 from pipelines.experiments.contenders import TWO_STAGE, title
 from pipelines.experiments.items import describe_items
 from pipelines.experiments.report import Block, Outcome, Table, Text
+from pipelines.experiments.scored import user_windows
 from pipelines.experiments.study import Study
-from pipelines.experiments.training import user_windows
 
 SHOWN = 9
 

@@ -1,14 +1,14 @@
 """`overall`: every model's quality, with what the differences between seeds allow to say (TWIN, Table 4)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.experiments.charts import bars
 from pipelines.experiments.contenders import ABLATIONS, title
 from pipelines.experiments.report import Figure, Outcome, Table, number, plus_minus
+from pipelines.experiments.scored import METRICS
 from pipelines.experiments.statistics import best, closed, mean_and_std, paired_p
 from pipelines.experiments.study import Study
-from pipelines.experiments.training import METRICS
 
 FLOOR = "avg_pooling"
 _SURE = 0.01
@@ -17,7 +17,16 @@ _SURE = 0.01
 def overall(study: Study) -> Outcome:
     """Trains every model with its best learning rates and all seeds, and compares them on the test split."""
     study.display.expect(len(study.models) * (len(study.budget.rate_factors) + len(study.seeds) - 1))
-    runs = {model: study.tuned_results(model) for model in study.models}
+    return compare(study, {model: study.tuned_results(model) for model in study.models})
+
+
+def compare(study: Study, runs: Mapping[str, Sequence[dict[str, Any]]]) -> Outcome:
+    """Who is first, how surely, and the table of all.
+
+    Args:
+        study: The models compared.
+        runs: Every model's results, one a seed, with metrics as `test`.
+    """
     means = {model: summarise([run["test"] for run in results]) for model, results in runs.items()}
     ranking = sorted(study.models, key=lambda model: -(means[model]["auc"] or 0.0))
     p_values = _against_twin(study.models, runs)
@@ -69,7 +78,7 @@ def verdict(
     ], warnings
 
 
-def _against_twin(models: Sequence[str], runs: dict[str, list[dict[str, Any]]]) -> dict[str, float | None]:
+def _against_twin(models: Sequence[str], runs: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, float | None]:
     if "twin" not in models:
         return {}
     auc = {model: [run["test"]["auc"] for run in results] for model, results in runs.items()}

@@ -9,6 +9,7 @@ from pipelines.experiments.contenders import choose
 
 HEADINGS = {
     "overall": "Overall performance",
+    "rolling": "Overall performance of models that learn on",
     "consistency": "Consistency of search and attention",
     "length": "Effect of the history's length",
     "ablation": "What each part of TWIN is worth",

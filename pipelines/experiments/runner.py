@@ -25,6 +25,7 @@ from pipelines.experiments.length import length
 from pipelines.experiments.overall import overall
 from pipelines.experiments.report import Outcome, render
 from pipelines.experiments.request import HEADINGS, ExperimentRequest
+from pipelines.experiments.rolling import rolling
 from pipelines.experiments.study import Display, Study
 from pipelines.tfx.dataset_json import read_dataset_json
 from pipelines.tfx.fingerprints import code_fingerprint
@@ -32,6 +33,7 @@ from pipelines.tfx.fingerprints import code_fingerprint
 _ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS: dict[str, Callable[[Study], Outcome]] = {
     "overall": overall,
+    "rolling": rolling,
     "consistency": consistency,
     "length": length,
     "ablation": ablation,

@@ -14,8 +14,17 @@ from pipelines.experiments.budget import Budget
 from pipelines.experiments.cells import CellStore
 from pipelines.experiments.contenders import configure, title
 from pipelines.experiments.dataset import Prepared
+from pipelines.experiments.periods import Period
 from pipelines.experiments.pretrained import PRE_TRAINED, search_arrays
-from pipelines.experiments.training import evaluate, fit, fresh_ranker, load_weights, save_weights
+from pipelines.experiments.scored import Scored, Scorer
+from pipelines.experiments.training import (
+    Trained,
+    fit,
+    fit_further,
+    fresh_ranker,
+    load_weights,
+    save_weights,
+)
 from pipelines.tfx.fingerprints import code_fingerprint
 
 FIRST_SEED = 1
@@ -140,6 +149,28 @@ class Study:
         """Results of all seeds with the best learning rates."""
         return [self.train(self.tuned(model, seed)) for seed in self.seeds]
 
+    def rolled(self, model: str, seed: int, periods: Sequence[Period]) -> dict[str, Any]:
+        """Metrics of all `periods` as `test`, and of each: before every one, the model has learned from all before it.
+
+        The model is trained as for `train`, and goes on with the eval split and one period after another.
+        """
+        setting = self.tuned(model, seed)
+        identity = self._identity(setting) | {"protocol": "rolling", "periods": [p.start_ms for p in periods]}
+
+        def make() -> dict[str, Any]:
+            ranker = self._fit(setting).ranker
+            score = Scorer(ranker, self.data.schema)
+            learned, scored = self.data.files("eval"), []
+            for number, period in enumerate(periods, start=1):
+                progress = self._progress(f"{setting.name}, before period {number} of {len(periods)}")
+                fit_further(ranker, self.data, learned, progress)
+                scored.append(score(period.files))
+                learned = period.files
+            of_period = [part.metrics() for part in scored]
+            return {"test": Scored.joined(scored).metrics(), "periods": of_period}
+
+        return self.cell(f"rolling-{setting.name}", identity, make)
+
     def ranker(self, model: str) -> TwinRanker:
         """The first seed's ranker with the best learning rates, its item table fresh."""
         setting = self.tuned(model)
@@ -169,12 +200,16 @@ class Study:
         return self._identity(self.tuned(model)) | more
 
     def _train(self, setting: Setting) -> dict[str, Any]:
-        config, search = setting.config(self.config), self.search(setting)
-        trained = fit(self.data, config, self.catalog(), search, self._progress(setting.name))
-        result = {"train": trained.report} | evaluate(trained.ranker, self.data, ("eval", "test"))
+        trained = self._fit(setting)
+        score = Scorer(trained.ranker, self.data.schema)
+        result = {"train": trained.report} | {s: score(self.data.files(s)).metrics() for s in ("eval", "test")}
         if setting.seed == FIRST_SEED and setting.history_length is None:
             save_weights(trained.ranker, self._weights(setting))
         return result
+
+    def _fit(self, setting: Setting) -> Trained:
+        config, search = setting.config(self.config), self.search(setting)
+        return fit(self.data, config, self.catalog(), search, self._progress(setting.name))
 
     def _progress(self, name: str) -> Progress:
         return lambda done, total, text: self.display.within(done / total, f"{name}, {text}")

@@ -1,11 +1,11 @@
-"""Trains one model, scores a split with it, and keeps its weights."""
+"""Trains one model and keeps its weights."""
 
 import dataclasses
 import gc
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,15 +16,9 @@ from model.catalog import CatalogRows
 from model.config import TwinConfig
 from model.keras_check import require_keras_2
 from model.ranker import TwinRanker
-from model.request import RawBatch
-from model.schema import DatasetSchema
 from model.search_features import SearchArray
-from model.train import Progress, TableRefresh, assign_search, build_ranker, fit_ranker
-from model.windows import cut_window, user_example_spec
+from model.train import Progress, TableRefresh, assign_search, build_ranker, count_targets, fit_ranker
 from pipelines.experiments.dataset import Prepared
-from pipelines.score_metrics import score_metrics, within_item_auc
-
-METRICS = ("auc", "gauc", "auc_within_item", "log_loss")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +58,12 @@ def fit(
     return Trained(ranker, report)
 
 
+def fit_further(ranker: TwinRanker, data: Prepared, files: Sequence[str], progress: Progress) -> None:
+    """Trains on with the targets of per-user Examples; does nothing where they hold none."""
+    if count_targets(files, ranker.config.targets_per_window)[0]:
+        fit_ranker(ranker, data.schema, files, _Clock(progress).expecting)
+
+
 def fresh_ranker(
     data: Prepared, config: TwinConfig, catalog: CatalogRows, search: Mapping[str, SearchArray]
 ) -> TwinRanker:
@@ -76,43 +76,6 @@ def fresh_ranker(
     ranker = build_ranker(data.schema, config, data.encoders, catalog)
     assign_search(ranker, catalog, search)
     return ranker
-
-
-def evaluate(ranker: TwinRanker, data: Prepared, splits: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Per split the AUC, GAUC, AUC within the targets of one item, log loss and counts; None where undefined."""
-    windows = {split: user_windows(data.files(split), data.schema, ranker.config) for split in splits}
-    spec = next(iter(windows.values())).element_spec
-    # One trace for all splits and shapes.
-    score = tf.function(ranker.call, input_signature=[spec], autograph=False)
-    return {split: _evaluate(score, batches) for split, batches in windows.items()}
-
-
-def _evaluate(score: Callable[[RawBatch], tf.Tensor], batches: Iterable[RawBatch]) -> dict[str, Any]:
-    user, item, label, pctr = (list[np.ndarray]() for _ in range(4))
-    for batch in batches:
-        real = batch["weight"].numpy() > 0
-        user.append(np.broadcast_to(batch["user"].numpy()[:, np.newaxis], real.shape)[real])
-        for column, values in ((item, batch["candidate/item_id"]), (label, batch["label"]), (pctr, score(batch))):
-            column.append(values.numpy()[real])
-    if not user:
-        return dict.fromkeys(METRICS) | {"users": 0, "targets": 0}
-    users, items, labels, scores = (np.concatenate(column) for column in (user, item, label, pctr))
-    of_user = [(labels[users == u], scores[users == u]) for u in np.unique(users)]
-    return score_metrics(of_user) | {"auc_within_item": within_item_auc(items, labels, scores)}
-
-
-def user_windows(files: Sequence[str], schema: DatasetSchema, config: TwinConfig) -> tf.data.Dataset:
-    """The windows of `model.windows.window_dataset` in the order of the files, with `user` int64 [B], who it is."""
-    spec = user_example_spec(schema)
-
-    def windows_of(user: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
-        example = tf.io.parse_single_example(serialized, spec)
-        targets = tf.cast(tf.size(example["target/item_id"]), tf.int64)
-        starts = tf.data.Dataset.range(0, targets, config.targets_per_window)
-        return starts.map(lambda start: cut_window(example, tf.cast(start, tf.int32), schema, config) | {"user": user})
-
-    records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
-    return records.enumerate().flat_map(windows_of).padded_batch(config.users_per_batch).prefetch(2)
 
 
 def save_weights(ranker: TwinRanker, file: Path) -> None:

@@ -60,7 +60,16 @@ def import_un_votes(
                 writer.write(table)
         rows = {name: table.num_rows for name, table in tables.items()}
         baselines = un_baselines(folder, split.test_start_ms)
-        write_dataset_json(folder, schema, split, imported_from="un_votes", rows=rows, baselines=baselines)
+        periods = _test_periods(roll_calls, source / "roll_calls.parquet")
+        write_dataset_json(
+            folder,
+            schema,
+            split,
+            imported_from="un_votes",
+            rows=rows,
+            baselines=baselines,
+            test_periods_ms=periods,
+        )
     return ImportReport(out, rows, split)
 
 
@@ -134,14 +143,22 @@ def title_words(title: str) -> list[str]:
 
 
 def _split(roll_calls: pa.Table, events: pa.Table, train_from_session: int, file: Path) -> TimeSplit:
-    times = _to_ms(roll_calls["date"], file)
-    starts = []
-    for session in (train_from_session, EVAL_SESSION, TEST_SESSION):
-        of_session = times.filter(pc.greater_equal(roll_calls["session"], session))
-        if len(of_session) == 0:
-            raise DataImportError(f"{file}: column 'session': no roll call in session {session} or later")
-        starts.append(pc.min(of_session).as_py())
+    starts = [_start_ms(roll_calls, session, file) for session in (train_from_session, EVAL_SESSION, TEST_SESSION)]
     return TimeSplit(starts[0], starts[1], starts[2], pc.max(events["timestamp"]).as_py() + 1)
+
+
+def _start_ms(roll_calls: pa.Table, session: int, file: Path) -> int:
+    """Date of the first roll call of a session or a later one."""
+    dates = roll_calls["date"].filter(pc.greater_equal(roll_calls["session"], session))
+    if len(dates) == 0:
+        raise DataImportError(f"{file}: column 'session': no roll call in session {session} or later")
+    return int(pc.min(_to_ms(dates, file)).as_py())
+
+
+def _test_periods(roll_calls: pa.Table, file: Path) -> list[int]:
+    """Starts of the test sessions, ms."""
+    last = pc.max(roll_calls["session"]).as_py()
+    return sorted({_start_ms(roll_calls, session, file) for session in range(TEST_SESSION, last + 1)})
 
 
 def _to_ms(dates: pa.ChunkedArray, file: Path) -> pa.ChunkedArray:

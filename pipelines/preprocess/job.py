@@ -1,25 +1,29 @@
 """The preprocessing job: raw tables in, training examples, catalog and dead letters out."""
 
-import contextlib
 import dataclasses
 import json
-import re
 import time
-import uuid
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.io.tfrecordio import ReadAllFromTFRecord, WriteToTFRecord
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from model.errors import UserError
 from model.schema import DatasetSchema, Table
 from pipelines.beam_options import in_process_by_default
 from pipelines.dead_letters import DeadLetter, Reason, WriteDeadLetters, merge_summaries, summarise
+from pipelines.job_files import (
+    list_files,
+    publish_files,
+    read_lines,
+    user_errors,
+    work_folder,
+    write_examples,
+    write_lines,
+    write_text,
+)
 from pipelines.preprocess.catalog import KEYS, BuildCatalog, ParseItems, add_lookups, merge_keys
 from pipelines.preprocess.events import COUNTS, LETTERS, ParseEvents
 from pipelines.preprocess.report import (
@@ -86,20 +90,20 @@ def preprocess(
         raise UserError(f"{out.report} exists: a finished run; choose another output folder or remove it")
     names: tuple[Table, ...] = ("events", "items") if schema.user_key is None else ("events", "items", "users")
     tables = {name: open_table(str(data), name, schema) for name in names}
-    with _work_folder(out) as work:
-        with _user_errors(), beam.Pipeline(options=in_process_by_default(options)) as pipeline:
+    with work_folder(out.examples, (*SPLITS, "catalog", "dead_letters", _SPILL)) as work:
+        with user_errors(RawDataError), beam.Pipeline(options=in_process_by_default(options)) as pipeline:
             _build(pipeline, tables, schema, split, work)
         counts, letters = _read_counts(work)
         _check_written(work, tables, counts, letters)
         empty = tuple(path for table in tables.values() for path in table.empty_files)
         report = build_report(counts, letters, empty, split, time.monotonic() - begin)
-        _publish(_folder(work, "dead_letters"), out.dead_letters)
+        publish_files(FileSystems.join(work, "dead_letters"), out.dead_letters)
         check_not_empty(report, {name: table.files for name, table in tables.items()})
         check_dead_letter_share(report, out.dead_letters)
         for name in SPLITS:
-            _publish(_folder(work, name), FileSystems.join(out.examples, f"Split-{name}"))
-        _publish(_folder(work, "catalog"), FileSystems.join(out.catalog, "Split-catalog"))
-        _write_text(FileSystems.join(work, "report.json"), report.to_json())
+            publish_files(FileSystems.join(work, name), FileSystems.join(out.examples, f"Split-{name}"))
+        publish_files(FileSystems.join(work, "catalog"), FileSystems.join(out.catalog, "Split-catalog"))
+        write_text(FileSystems.join(work, "report.json"), report.to_json())
         FileSystems.rename([FileSystems.join(work, "report.json")], [out.report])
     return report
 
@@ -108,7 +112,7 @@ def _build(
     pipeline: beam.Pipeline, tables: dict[Table, RawTable], schema: DatasetSchema, split: SplitConfig, work: str
 ) -> None:
     shards = 1 + tables["items"].bytes // _CATALOG_SHARD_BYTES
-    spill = _folder(work, _SPILL)
+    spill = FileSystems.join(work, _SPILL)
     partitions = partition_count(table for name, table in tables.items() if name != "items")
     items = _spans(pipeline, tables["items"]) | "ParseItems" >> beam.ParDo(ParseItems(schema, shards)).with_outputs(
         KEYS, LETTERS, COUNTS, main="rows"
@@ -142,11 +146,20 @@ def _build(
         >> beam.ParDo(BuildCatalog(schema, tables["items"].files)).with_outputs(LETTERS, COUNTS, main="examples")
     )
     sides |= {"examples": examples, "catalog": catalog}
-    written = [_write(examples[name], name, FileSystems.join(_folder(work, name), "data_tfrecord")) for name in SPLITS]
-    written.append(_write(catalog["examples"], "catalog", FileSystems.join(_folder(work, "catalog"), "data_tfrecord")))
+    written = [
+        write_examples(examples[name], name, FileSystems.join(FileSystems.join(work, name), "data_tfrecord"))
+        for name in SPLITS
+    ]
+    written.append(
+        write_examples(
+            catalog["examples"], "catalog", FileSystems.join(FileSystems.join(work, "catalog"), "data_tfrecord")
+        )
+    )
     # Written and counted before they are brought together: what a Flatten joins, a local runner holds in memory.
     for name, side in sides.items():
-        _ = side[LETTERS] | f"WriteDeadLetters[{name}]" >> WriteDeadLetters(_folder(work, "dead_letters"), name)
+        _ = side[LETTERS] | f"WriteDeadLetters[{name}]" >> WriteDeadLetters(
+            FileSystems.join(work, "dead_letters"), name
+        )
     first = (
         [side[LETTERS] | f"Summarise[{name}]" >> beam.FlatMap(summarise) for name, side in sides.items()]
         | "AllSummaries" >> beam.Flatten()
@@ -159,8 +172,8 @@ def _build(
         | "SumCounts" >> beam.CombinePerKey(sum)
         | "CountLines" >> beam.Map(json.dumps)
     )
-    _write_lines(counts, "Counts", FileSystems.join(work, "counts"))
-    _write_lines(first, "Letters", FileSystems.join(work, "letters"))
+    write_lines(counts, "Counts", FileSystems.join(work, "counts"))
+    write_lines(first, "Letters", FileSystems.join(work, "letters"))
 
 
 def _spans(pipeline: beam.Pipeline, table: RawTable) -> beam.PCollection:
@@ -171,33 +184,12 @@ def _spans(pipeline: beam.Pipeline, table: RawTable) -> beam.PCollection:
     )
 
 
-def _write(examples: beam.PCollection, name: str, prefix: str) -> beam.PCollection:
-    """Writes examples, reads the files again and counts their records: ("written_<name>", n)."""
-    return (
-        examples
-        | f"Write[{name}]" >> WriteToTFRecord(prefix, file_name_suffix=".gz")
-        | f"ReadBack[{name}]" >> ReadAllFromTFRecord()
-        | f"CountWritten[{name}]" >> beam.combiners.Count.Globally()
-        | f"NameWritten[{name}]" >> beam.Map(lambda n: (f"written_{name}", n))
-    )
-
-
-def _write_lines(lines: beam.PCollection, name: str, prefix: str) -> None:
-    _ = lines | f"Write{name}" >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl", num_shards=1)
-
-
 def _read_counts(work: str) -> tuple[dict[str, int], Letters]:
-    counts = {name: int(n) for name, n in _read_lines(FileSystems.join(work, "counts"))}
+    counts = {name: int(n) for name, n in read_lines(FileSystems.join(work, "counts"))}
     letters: Letters = {}
-    for table, reason, count, first in _read_lines(FileSystems.join(work, "letters")):
+    for table, reason, count, first in read_lines(FileSystems.join(work, "letters")):
         letters[table, reason] = (count, DeadLetter(**first | {"reason": Reason(reason)}))
     return counts, letters
-
-
-def _read_lines(prefix: str) -> Iterable[list[Any]]:
-    for path in _files(prefix + "*"):
-        with FileSystems.open(path) as file:
-            yield from (json.loads(line) for line in file.read().decode().splitlines())
 
 
 def _check_written(work: str, tables: dict[Table, RawTable], counts: dict[str, int], letters: Letters) -> None:
@@ -207,12 +199,16 @@ def _check_written(work: str, tables: dict[Table, RawTable], counts: dict[str, i
     for name in SPLITS:
         given = counts.get(f"examples_{name}", 0)
         require_equal(f"examples made for {name}", given, "records in its files", counts[f"written_{name}"])
-        require_equal(f"files of {name} missing", int(not _files(_folder(work, name) + "/*.gz")), "expected", 0)
+        require_equal(
+            f"files of {name} missing", int(not list_files(FileSystems.join(work, name) + "/*.gz")), "expected", 0
+        )
     made = counts.get("catalog_items", 0)
     require_equal("catalog examples made", made, "records in its files", counts["written_catalog"])
-    require_equal("files of catalog missing", int(not _files(_folder(work, "catalog") + "/*.gz")), "expected", 0)
+    require_equal(
+        "files of catalog missing", int(not list_files(FileSystems.join(work, "catalog") + "/*.gz")), "expected", 0
+    )
     rows = 0
-    for path in _files(_folder(work, "dead_letters") + "/*.parquet"):
+    for path in list_files(FileSystems.join(work, "dead_letters") + "/*.parquet"):
         with FileSystems.open(path) as file:
             rows += pq.ParquetFile(file).metadata.num_rows
     require_equal("dead letters", sum(n for n, _ in letters.values()), "rows in their files", rows)
@@ -220,56 +216,3 @@ def _check_written(work: str, tables: dict[Table, RawTable], counts: dict[str, i
         if not any(path.endswith(".csv") for path in table.files):
             read = counts.get(f"read_{name}", 0)
             require_equal(f"rows read of {name}", read, "rows after the Parquet footers", table.parquet_rows)
-
-
-def _folder(work: str, name: str) -> str:
-    return FileSystems.join(work, name)
-
-
-def _files(pattern: str) -> list[str]:
-    return [meta.path for meta in FileSystems.match([pattern])[0].metadata_list]
-
-
-@contextlib.contextmanager
-def _user_errors() -> Iterator[None]:
-    """Turns what Beam makes of a worker's RawDataError back into one: it adds words, or gives a traceback's text."""
-    try:
-        yield
-    except (RawDataError, RuntimeError) as error:
-        found = re.search(r"(?:RawDataError: |^)(.*?) \[while running", str(error))
-        if found and (isinstance(error, RawDataError) or "RawDataError: " in found.group(0)):
-            raise RawDataError(found.group(1)) from error
-        raise
-
-
-@contextlib.contextmanager
-def _work_folder(out: OutputPaths) -> Iterator[str]:
-    work = f"{out.examples.rstrip('/')}.tmp-{uuid.uuid4().hex[:12]}"
-    _make_folder(work)
-    try:
-        for name in (*SPLITS, "catalog", "dead_letters", _SPILL):
-            _make_folder(_folder(work, name))
-        yield work
-    finally:
-        FileSystems.delete([work])
-
-
-def _make_folder(path: str) -> None:
-    # Object stores have no folders; there a path counts as existing or creating it does nothing.
-    if not FileSystems.exists(path):
-        FileSystems.mkdirs(path)
-
-
-def _publish(source: str, target: str) -> None:
-    """Moves the files of a folder to another one, after removing what an interrupted run left there."""
-    stale = _files(FileSystems.join(target, "*"))
-    if stale:
-        FileSystems.delete(stale)
-    _make_folder(target)
-    files = _files(FileSystems.join(source, "*"))
-    FileSystems.rename(files, [FileSystems.join(target, FileSystems.split(path)[1]) for path in files])
-
-
-def _write_text(path: str, text: str) -> None:
-    with FileSystems.create(path, "text/plain") as file:
-        file.write(text.encode())

@@ -1,6 +1,7 @@
 """Runs the pipeline on this machine: `python -m pipelines.tfx.local_runner --run-dir ... --data ... --schema ...`."""
 
 import argparse
+import dataclasses
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ from typing import Any
 from absl import flags  # type: ignore[import-untyped]
 from tfx import v1 as tfx
 
-from model.config import TwinConfig
+from model.config import TwinConfig, interest_name
 from model.errors import UserError
 from model.schema import load_schema
 from pipelines.beam_options import IN_PROCESS_RUNNER
@@ -104,11 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--schema", required=True)
     parser.add_argument("--config", type=Path)
+    parser.add_argument("--model", help="in place of the configuration's interest")
     parser.add_argument("beam_args", nargs="*")
     parsed = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     try:
-        run(parsed.run_dir, parsed.data, parsed.schema, TwinConfig.load(parsed.config), parsed.beam_args)
+        config = TwinConfig.load(parsed.config)
+        if parsed.model is not None:
+            config = dataclasses.replace(config, interest=interest_name(parsed.model))
+        run(parsed.run_dir, parsed.data, parsed.schema, config, parsed.beam_args)
     except UserError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

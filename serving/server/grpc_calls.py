@@ -1,7 +1,9 @@
 """What every gRPC call passes through: the limit of calls at once, and the metrics."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -12,6 +14,8 @@ from serving.server.request_metrics import begin_request, count_examples, end_re
 SPARE_THREADS = 2
 # Calls above the limit that may wait to be turned away; gRPC itself refuses those beyond.
 MAX_WAITING_CALLS = 256
+# So long may a call whose message does not come hold a place that another call wants.
+_STALLED_S = 10.0
 _HEALTH = "/grpc.health.v1.Health/"
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _COUNTED = ("Predict", "Classify", "Regress", "MultiInference")
@@ -23,14 +27,19 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
     """Lets so many calls run at once and no more, and counts the predictions.
 
     A call above the limit is refused with RESOURCE_EXHAUSTED before its message is read, so it costs neither memory nor
-    decoding. A call whose client has gone is not begun. Health checks are outside the limit.
+    decoding. It ends those that were taken but have not brought their message for `stalled_s`. A call whose client has
+    gone is not begun. Health checks are outside the limit.
 
     Args:
         limit: Calls at once.
+        stalled_s: After this time a call must have brought its message, where others are refused.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, stalled_s: float = _STALLED_S) -> None:
         self._limit = limit
+        self._stalled_s = stalled_s
+        # Calls whose message is not read yet, and since when.
+        self._unread: dict[grpc.ServicerContext, float] = {}
         self._running = 0
         self._lock = threading.Lock()
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
@@ -65,9 +74,12 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
                 taken = self._running < self._limit
                 self._running += taken
             if not taken:
+                self._end_stalled()
                 context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
             try:
-                request = _read(method, messages, handler.request_deserializer, context)
+                with self._reading(context):
+                    message = next(messages, None)
+                request = _read(method, message, handler.request_deserializer, context)
                 return behaviour(request, context)
             finally:
                 with self._lock:
@@ -76,11 +88,27 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
         # To the client a call of one message; to gRPC a stream, of which the message is read only when asked for.
         return grpc.stream_unary_rpc_method_handler(call, None, handler.response_serializer)
 
+    @contextmanager
+    def _reading(self, context: grpc.ServicerContext) -> Iterator[None]:
+        with self._lock:
+            self._unread[context] = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._unread[context]
+
+    def _end_stalled(self) -> None:
+        before = time.monotonic() - self._stalled_s
+        with self._lock:
+            stalled = [context for context, since in self._unread.items() if since < before]
+        for context in stalled:
+            context.cancel()
+
 
 def _read(
-    method: str, messages: Iterator[bytes], deserialize: Callable[[bytes], Any], context: grpc.ServicerContext
+    method: str, message: bytes | None, deserialize: Callable[[bytes], Any], context: grpc.ServicerContext
 ) -> Any:
-    message = next(messages, None)
     if not context.is_active():
         context.abort(grpc.StatusCode.CANCELLED, "the client has gone")
     if message is None:

@@ -135,15 +135,17 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
         self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
     ) -> model_management_pb2.ReloadConfigResponse:
         """Replaces the list of models; answers once the new ones are available."""
-        return _answer(context, lambda: self._reload(request))
+        return _answer(context, lambda: self._reload(request, context))
 
-    def _reload(self, request: model_management_pb2.ReloadConfigRequest) -> model_management_pb2.ReloadConfigResponse:
+    def _reload(
+        self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
+    ) -> model_management_pb2.ReloadConfigResponse:
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
                 "supported"
             )
-        self._store.reload(request.config.model_config_list.config)
+        self._store.reload(request.config.model_config_list.config, context.is_active)
         response = model_management_pb2.ReloadConfigResponse()
         response.status.error_code = int(Code.OK)
         return response

@@ -13,9 +13,9 @@ from serving.server.status import ServingError, invalid
 # Surrogate escapes, and exponents that could exceed a double. Each begins with one literal byte: a search for either of
 # two would be ten times slower.
 _DIFFERS = (re.compile(rb"\\u[dD]"), re.compile(rb"e\+?\d{3}"), re.compile(rb"E\+?\d{3}"))
-# Digits that could exceed a double.
-_LONG = 300
-_LONG_NUMBER = re.compile(rb"\d{300}")
+# Digits that could exceed a double, with an exponent of two digits.
+_LONG = 200
+_LONG_NUMBER = re.compile(rb"\d{200}")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)")
 _NON_FINITE = re.compile(r"-?(NaN|Infinity|Inf(?!i))")
 _SPACE = " \t\r\n"

@@ -76,6 +76,8 @@ def local_base_path(config: Config) -> Path:
         ServingError: INVALID_ARGUMENT, the base path is relative or a URI of no local file system.
     """
     path = config.base_path.removeprefix(_FILE_SCHEME)
+    if "\0" in path:
+        raise invalid(f"Model {config.name} has a zero byte in its base_path()={config.base_path!r}")
     if "://" in path:
         raise invalid(
             f"Model {config.name} has base_path()={config.base_path}; this server reads local directories only"

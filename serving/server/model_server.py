@@ -1,6 +1,7 @@
 """The embedded server: a model store behind a gRPC and a REST endpoint."""
 
 import logging
+import math
 import socket
 import threading
 import time
@@ -107,13 +108,14 @@ class ModelServer:
         """Takes no more requests, finishes those that run, unloads the models.
 
         Args:
-            grace_s: gRPC calls still running after this time are cut off.
+            grace_s: Requests still running after this time are cut off.
         """
         self._store.end_waits()
         if self._health is not None:
             self._health.enter_graceful_shutdown()
         stopped = self._grpc.stop(grace_s) if self._grpc is not None else None
         if self._rest is not None and self._rest_thread is not None:
+            self._rest.config.timeout_graceful_shutdown = math.ceil(grace_s)
             self._rest.should_exit = True
             self._rest_thread.join()
         if self._grpc is not None and stopped is not None:
@@ -209,7 +211,15 @@ class ModelServer:
         if self._metrics_path is not None:
             app = MetricsEndpoint(app, self._metrics_path)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", server_header=False, timeout_keep_alive=60
+            app,
+            # Named, so that what else is installed changes nothing; TF Serving has no web sockets.
+            http="h11",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_keep_alive=60,
         )
         self._rest = uvicorn.Server(config)
         self._rest_thread = threading.Thread(

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -110,7 +110,9 @@ class ModelStore:
             self._wake.set()
             return [self._models[config.name] for config in configs if config.name not in served]
 
-    def reload(self, configs: Sequence[model_server_config_pb2.ModelConfig]) -> None:
+    def reload(
+        self, configs: Sequence[model_server_config_pb2.ModelConfig], is_wanted: Callable[[], bool] = lambda: True
+    ) -> None:
         """Replaces the list of models, as a HandleReloadConfigRequest asks.
 
         Models that are no longer listed are unloaded after this has returned; models that are new are waited for, for
@@ -118,12 +120,14 @@ class ModelStore:
 
         Args:
             configs: The whole new list.
+            is_wanted: Whether somebody still waits; asked again and again.
 
         Raises:
             ServingError: As for `configure`; UNKNOWN, a new model did not load (it stays listed, and a later version
-                of it is loaded); ABORTED, a later configuration took a new model away; CANCELLED, the store was closed.
+                of it is loaded); ABORTED, a later configuration took a new model away; CANCELLED, the store was closed
+                or nobody waits any more.
         """
-        self._wait_available(self.configure(configs), "model(s)")
+        self._wait_available(self.configure(configs), "model(s)", is_wanted)
 
     @contextmanager
     def lease(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[tuple[int, Servable]]:
@@ -185,10 +189,15 @@ class ModelStore:
     def _is_available(self, name: str, version: int) -> bool:
         return name in self._models and self._models[name].is_available(version)
 
-    def _wait_available(self, models: Iterable[ServedModel], what: str) -> None:
+    def _wait_available(
+        self, models: Iterable[ServedModel], what: str, is_wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        def ended() -> bool:
+            return self._stop.is_set() or not is_wanted()
+
         models = list(models)
-        failed = [(model.name, version) for model in models for version in model.wait_settled(self._stop)]
-        if self._stop.is_set():
+        failed = [(model.name, version) for model in models for version in model.wait_settled(ended)]
+        if ended():
             raise ServingError(Code.CANCELLED, "stopped before a model was available")
         if failed:
             reasons = "".join(

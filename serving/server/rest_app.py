@@ -29,6 +29,8 @@ _JSON = {"content-type": "application/json"}
 _PAGE = {"content-type": "text/html", "connection": "close"}
 _NO_TYPE = {"content-type": "text/html; charset=ISO-8859-1"}
 _NOT_FOUND_PAGE = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
+# A body must have come in this time, and an answer been taken; who is slower holds a place that others want.
+_TRANSFER_S = 60.0
 _CORS = {
     "access-control-allow-origin": "*",
     "access-control-allow-methods": "POST, GET",
@@ -39,7 +41,7 @@ _CORS = {
 class RestApp:
     """Predict, classify, regress, status and metadata over HTTP.
 
-    Differences from TF Serving: bodies are limited to `max_body_bytes`; a body that is not valid gzip is called that,
+    Differences from TF Serving: bodies are limited to `max_body_bytes`, and to the time they take; a body that is not valid gzip is called that,
     not an empty document; lists nested beyond 32 dimensions are refused; a "?" with nothing after it is not part of
     the path.
 
@@ -50,6 +52,8 @@ class RestApp:
         timeout_ms: The work of a request is given up after this time, an operation that runs is not stopped; 0 = never.
         enable_cors: Let web pages of any origin read the answers.
         check_method_names: Classify and regress only with signatures whose method name says so.
+        transfer_s: Longest time a body may take to come (then 408), and an answer to be taken (then the connection is
+            closed).
     """
 
     def __init__(
@@ -60,31 +64,43 @@ class RestApp:
         timeout_ms: int = 30_000,
         enable_cors: bool = False,
         check_method_names: bool = False,
+        transfer_s: float = _TRANSFER_S,
     ) -> None:
         self._store = store
         self._max_body_bytes = max_body_bytes
         self._timeout_ms = timeout_ms
         self._api_headers = _CORS if enable_cors else {}
         self._check_method_names = check_method_names
+        self._transfer_s = transfer_s
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request (the ASGI entry point)."""
         if scope["type"] != "http":
             return
-        request = Request(scope, receive)
         try:
-            body = await self._body(request)
+            response = await self._answer(Request(scope, receive), _raw_path(scope))
         except ClientDisconnect:
             return
-        path = _raw_path(scope)
+        try:
+            async with asyncio.timeout(self._transfer_s):
+                await response(scope, receive, send)
+        except TimeoutError:
+            _log.warning("a client did not take its answer within %g s", self._transfer_s)
+
+    async def _answer(self, request: Request, path: str) -> Response:
+        try:
+            async with asyncio.timeout(self._transfer_s):
+                body = await self._body(request)
+        except TimeoutError:
+            message = f"the request body did not come within {self._transfer_s:g} s"
+            return Response(write_error(message), HTTPStatus.REQUEST_TIMEOUT, {**_JSON, "connection": "close"})
         if not is_api(path):
-            response = Response(_NOT_FOUND_PAGE, 404, _PAGE)
-        else:
-            loop = asyncio.get_running_loop()
-            response = await loop.run_in_executor(self._pool, self._respond, request, path, body)
-            response.headers.update(self._api_headers)
-        await response(scope, receive, send)
+            return Response(_NOT_FOUND_PAGE, 404, _PAGE)
+        loop = asyncio.get_running_loop()
+        response = await loop.run_in_executor(self._pool, self._respond, request, path, body)
+        response.headers.update(self._api_headers)
+        return response
 
     async def _body(self, request: Request) -> bytes | None:
         """The body, or None when it is too long: read to its end all the same, so that the client hears why."""

@@ -117,17 +117,17 @@ class ServedModel:
         with self._changed:
             return sorted(self._versions.values(), key=lambda version: -version.number)
 
-    def wait_settled(self, stop: threading.Event) -> list[Version]:
+    def wait_settled(self, ended: Callable[[], bool]) -> list[Version]:
         """Waits until a version is AVAILABLE and no other one loads for the first time, or all have failed for good.
 
         Args:
-            stop: Ends the wait, as does the removal of the model.
+            ended: Whether to wait no longer; so does the removal of the model.
 
         Returns:
             The versions that failed if none is AVAILABLE, else nothing.
         """
         with self._changed:
-            while not stop.is_set() and self.config is not None:
+            while not ended() and self.config is not None:
                 wanted = [self._versions[number] for number in self._aspired or () if number in self._versions]
                 serves = any(version.state == State.AVAILABLE for version in wanted)
                 if wanted and all(version.is_settled(serves) for version in wanted):

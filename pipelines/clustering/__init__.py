@@ -1,0 +1,1 @@
+"""Clustered histories: behaviours of a whole life, grouped and averaged into virtual items (TWIN-V2)."""

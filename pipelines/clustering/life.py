@@ -1,0 +1,91 @@
+"""One user's behaviours -> clusters."""
+
+import functools
+import zlib
+from contextlib import AbstractContextManager
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from model.config import TwinConfig
+from pipelines.clustering.chunks import split_by_time
+from pipelines.clustering.entries import Entries, Ints, concatenate
+from pipelines.clustering.groups import UNKNOWN_ITEMS
+from pipelines.clustering.hierarchical import adaptive_parts, divide_until_small
+from pipelines.clustering.kmeans import divide
+from pipelines.clustering.vectors import Floats, ItemVectors
+from pipelines.clustering.virtual_items import in_order, merge, representatives
+
+_SEED_BITS = (1 << 64) - 1
+
+
+def clusterable(time: Ints, keep: int) -> int:
+    """How many of the oldest behaviours may be clustered: all but the newest `keep`, and never one of two of a time.
+
+    Args:
+        time: int64 [n], ascending.
+        keep: Newest behaviours that stay single.
+    """
+    end = len(time) - keep
+    return 0 if end <= 0 else int(np.searchsorted(time, time[end], side="left"))
+
+
+def cluster(entries: Entries, vectors: ItemVectors, config: TwinConfig, user: bytes) -> Entries:
+    """Clusters single behaviours and gives one virtual item a cluster, ordered by mean time.
+
+    Each group (`entries.group`) is divided apart: `hierarchical` by `divide_until_small`, `bisecting` the same with 2
+    parts, `kmeans` once into ceil(n / gamma) parts of any size, `chunks` and the group of unknown items by time. Sets
+    above gamma = `max_cluster_size` that k-means cannot divide are split by time. The result depends on the behaviours,
+    the items' vectors, the configuration and the user alone.
+
+    Args:
+        entries: Single behaviours in any order.
+        vectors: Of all items but those in the group `UNKNOWN_ITEMS`.
+        config: `clustering`, `max_cluster_size`, `partition_exponent` and `seed`.
+        user: The user's id; with `seed` it decides what is drawn at random.
+    """
+    entries = entries.take(np.lexsort((entries.item, entries.time)))
+    groups = np.unique(entries.group).tolist()
+    if not groups:
+        return entries
+    with one_thread():
+        done = [_cluster_group(entries.take(entries.group == group), vectors, config, user) for group in groups]
+    return in_order(concatenate(done))
+
+
+def _cluster_group(members: Entries, vectors: ItemVectors, config: TwinConfig, user: bytes) -> Entries:
+    group = int(members.group[0])
+    if group == UNKNOWN_ITEMS:
+        label = split_by_time(np.zeros(len(members), np.int64), config.max_cluster_size)
+        return merge(members, label, representatives(label, label, None))
+    rng = np.random.default_rng([config.seed & _SEED_BITS, zlib.crc32(user), group & _SEED_BITS])
+    rows, point, count = np.unique(vectors.rows(members.item), return_inverse=True, return_counts=True)
+    points = vectors.at(rows)
+    label = _divide_group(points, point, count, config, rng)
+    return merge(members, label, representatives(label, point, points))
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Limits the numeric libraries to one thread: sums of several depend on their number."""
+    limiter: AbstractContextManager[object] = _threads().limit(limits=1)
+    return limiter
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _divide_group(points: Floats, point: Ints, count: Ints, config: TwinConfig, rng: np.random.Generator) -> Ints:
+    """Cluster of every behaviour of a group, int64 [n]; `point` int64 [n] are their rows in `points` float32 [U, d]."""
+    most = config.max_cluster_size
+    if config.clustering == "chunks":
+        of_item = np.zeros(len(points), np.int64)
+    elif config.clustering == "kmeans":
+        parts = min(-(-len(point) // most), len(points))
+        of_item = divide(points, count.astype(np.float32), parts, rng)
+        return np.unique(of_item[point], return_inverse=True)[1]
+    else:
+        parts_of = adaptive_parts(config.partition_exponent) if config.clustering == "hierarchical" else lambda _: 2
+        of_item = divide_until_small(points, count, most, parts_of, rng)
+    return split_by_time(of_item[point], most)

@@ -1,0 +1,32 @@
+"""`rolling`: quality where models learn on, period by period, as in production (TWIN, section 4.3)."""
+
+from pipelines.experiments.charts import lines
+from pipelines.experiments.contenders import title
+from pipelines.experiments.overall import compare
+from pipelines.experiments.periods import read_periods
+from pipelines.experiments.report import Figure, Outcome, Table, number
+from pipelines.experiments.statistics import mean_and_std
+from pipelines.experiments.study import Study
+
+
+def rolling(study: Study) -> Outcome:
+    """Tests every model on each period of the test range after it has learned from all that came before.
+
+    The learning rates are those of the protocol with one cut; each model learns from a period's targets once.
+    """
+    study.display.expect(len(study.models) * (len(study.budget.rate_factors) + len(study.seeds)))
+    periods = read_periods(study.data, study.config, study.budget.periods)
+    runs = {model: [study.rolled(model, seed, periods) for seed in study.seeds] for model in study.models}
+    outcome = compare(study, runs)
+    by_period = {
+        model: [mean_and_std([run["periods"][i]["auc"] for run in results])[0] for i in range(len(periods))]
+        for model, results in runs.items()
+    }
+    targets = [runs[study.models[0]][0]["periods"][i]["targets"] for i in range(len(periods))]
+    chart = lines({title(m): list(enumerate(auc, start=1)) for m, auc in by_period.items()}, "period", "AUC")
+    rows = [[title(model), *(number(auc) for auc in by_period[model])] for model in study.models]
+    rows.append(["targets", *(f"{count:,}" for count in targets)])
+    header = ["model", *(f"period {i}" for i in range(1, len(periods) + 1))]
+    blocks = [*outcome.blocks, Figure("AUC by period", chart, "Mean over seeds."), Table("AUC by period", header, rows)]
+    values = outcome.values | {"auc_by_period": by_period, "targets_by_period": targets}
+    return Outcome(outcome.verdicts, outcome.warnings, blocks, values)

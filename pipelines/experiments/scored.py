@@ -1,0 +1,87 @@
+"""Scores the targets of Examples with a ranker, and says how good the scores are."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import tensorflow as tf
+
+from model.config import TwinConfig
+from model.ranker import TwinRanker
+from model.schema import DatasetSchema
+from model.windows import cut_window, user_example_spec
+from pipelines.score_metrics import score_metrics, within_item_auc
+
+METRICS = ("auc", "gauc", "auc_within_item", "log_loss")
+_HASHES = 2**62
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """Scored targets.
+
+    Attributes:
+        user: int64 [M], a hash of the user's id.
+        item: int64 [M].
+        label, pctr: float32 [M].
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    label: np.ndarray
+    pctr: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """All targets of several parts."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(*(np.concatenate([np.zeros(0), *(getattr(part, name) for part in parts)]) for name in names))
+
+    def metrics(self) -> dict[str, Any]:
+        """AUC, GAUC, AUC within the targets of one item, log loss and counts; None where undefined."""
+        order = np.argsort(self.user, kind="stable")
+        borders = np.flatnonzero(np.diff(self.user[order])) + 1
+        of_user = list(zip(*(np.split(values[order], borders) for values in (self.label, self.pctr)), strict=True))
+        if not len(self.user):
+            of_user = []
+        return score_metrics(of_user) | {"auc_within_item": within_item_auc(self.item, self.label, self.pctr)}
+
+
+class Scorer:
+    """Scores per-user Examples; traced once for all of them.
+
+    Args:
+        ranker: With a fresh item table; what it learns later counts.
+        schema: The data set's columns.
+    """
+
+    def __init__(self, ranker: TwinRanker, schema: DatasetSchema) -> None:
+        self._config, self._schema = ranker.config, schema
+        spec = user_windows([], schema, ranker.config).element_spec
+        self._score = tf.function(ranker.call, input_signature=[spec], autograph=False)
+
+    def __call__(self, files: Sequence[str]) -> Scored:
+        """The targets of TFRecord files of per-user Examples."""
+        parts = []
+        for batch in user_windows(files, self._schema, self._config):
+            real = batch["weight"].numpy() > 0
+            user = np.broadcast_to(batch["user"].numpy()[:, np.newaxis], real.shape)
+            columns = (batch["candidate/item_id"].numpy(), batch["label"].numpy(), self._score(batch).numpy())
+            parts.append(Scored(user[real], *(column[real] for column in columns)))
+        return Scored.joined(parts)
+
+
+def user_windows(files: Sequence[str], schema: DatasetSchema, config: TwinConfig) -> tf.data.Dataset:
+    """The windows of `model.windows.window_dataset` in the order of the files, with `user` int64 [B], who it is."""
+    spec = user_example_spec(schema, config.clustered)
+
+    def windows_of(serialized: tf.Tensor) -> tf.data.Dataset:
+        example = tf.io.parse_single_example(serialized, spec)
+        user = tf.strings.to_hash_bucket_fast(example["user_id"], _HASHES)
+        targets = tf.cast(tf.size(example["target/item_id"]), tf.int64)
+        starts = tf.data.Dataset.range(0, targets, config.targets_per_window)
+        return starts.map(lambda start: cut_window(example, tf.cast(start, tf.int32), schema, config) | {"user": user})
+
+    records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+    return records.flat_map(windows_of).padded_batch(config.users_per_batch).prefetch(2)
