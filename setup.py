@@ -15,6 +15,7 @@ SERVING = [
     "psutil>=5.9",
     "pyyaml>=6",
     "grpcio-health-checking>=1.60",
+    "cryptography",  # the certificates of `twin conformance`
 ]
 # What `twin refresh` needs: no TFX, tfx-bsl or training code.
 REFRESH = [
@@ -48,7 +49,6 @@ DEV = [
     "prometheus-client>=0.20",
     "pytest>=8",
     "pytest-xdist>=3",
-    "cryptography",
     "hypothesis>=6",
     "ruff>=0.6",
     "mypy>=1.11",

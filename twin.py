@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "import": "pipelines.commands.import_data:import_data",
     "run": "pipelines.commands.run:run",
     "refresh": "pipelines.commands.refresh:refresh",
+    "cluster": "pipelines.commands.cluster:cluster",
     "serve": "serving.commands.serve:serve",
     "predict": "serving.commands.predict:predict",
     "conformance": "serving.commands.conformance:conformance",
@@ -36,6 +37,7 @@ BENCH_COMMANDS: dict[str, str] = {
     "training": "pipelines.commands.bench_training:bench_training",
     "refresh": "pipelines.commands.bench_refresh:bench_refresh",
     "serving": "pipelines.commands.bench_serving:bench_serving",
+    "clustering": "pipelines.commands.bench_clustering:bench_clustering",
 }
 
 

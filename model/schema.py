@@ -45,7 +45,20 @@ _MODIFIERS: dict[str, Role] = {
     "completion": Role.CROSS,
     "duration": Role.INHERENT,
 }
-_RESERVED = frozenset({"item_id", "timestamp", "length", "label", "weight", "history_end", "frequency", AGE})
+_RESERVED = frozenset(
+    {
+        "item_id",
+        "timestamp",
+        "length",
+        "label",
+        "weight",
+        "history_end",
+        "frequency",
+        "cluster_size",
+        "cluster_group",
+        AGE,
+    }
+)
 
 
 class SchemaError(UserError):
@@ -241,8 +254,8 @@ def _check_duration(path: Path, completion: Feature | None, duration: Feature | 
         raise SchemaError(f"{where}: modifier 'duration' needs a 'completion' in events.pbtxt, got none")
     if not completion.numeric:
         raise SchemaError(
-            f"{path / 'events.pbtxt'}: feature {completion.name!r}: the time played, which 'duration' divides, is FLOAT, "
-            f"got {completion.dtype}"
+            f"{path / 'events.pbtxt'}: feature {completion.name!r}: the time played, which 'duration' divides, is "
+            f"FLOAT, got {completion.dtype}"
         )
 
 

@@ -13,7 +13,8 @@ from model.relevance import Relevance
 class ShortTerm(tf.keras.layers.Layer):
     """Interest of the latest days: attention as in the ESU, with parameters of its own, over the newest behaviours.
 
-    An item without a row counts too: what it was is unknown, but its cross features say how it was received.
+    An item without a row counts too: what it was is unknown, but its cross features say how it was received. Should an
+    entry be a cluster, it weighs as its members would; the newest of a clustered history are single behaviours.
 
     Args:
         config: `short_term_length` and widths.

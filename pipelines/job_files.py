@@ -50,7 +50,7 @@ def user_errors(*kinds: type[UserError]) -> Iterator[None]:
     """
     try:
         yield
-    except (*kinds, RuntimeError) as error:
+    except (UserError, RuntimeError) as error:
         names = {kind.__name__: kind for kind in kinds}
         found = re.search(rf"(?:\b({'|'.join(names)}): |^)(.*?) \[while running", str(error))
         kind = names.get(type(error).__name__) or (found and names.get(found[1] or ""))

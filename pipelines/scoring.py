@@ -22,8 +22,8 @@ HISTORY_LENGTHS = (100, 1_000, 10_000)
 class ScoreExamples(beam.PTransform):  # type: ignore[misc]
     """PCollection of (split, serialized per-user Example) -> (split, serialized tf.Example with scores).
 
-    One Example per user with `user_id`, `history_length` (the slice, as text) and, per target, `item_id`, `label` and
-    one float list for each servable.
+    One Example per user and split, whose targets may be in several Examples of clustered histories, with `user_id`,
+    `history_length` (the slice, as text) and, per target, `item_id`, `label` and one float list for each servable.
 
     Args:
         servables: Output feature -> SavedModel directory, whose `serve_examples` does the work.
@@ -38,6 +38,8 @@ class ScoreExamples(beam.PTransform):  # type: ignore[misc]
             examples
             | "Batch" >> beam.BatchElements(min_batch_size=1, max_batch_size=_BATCH)
             | "Score" >> beam.ParDo(_Score(self._servables))
+            | "OfUser" >> beam.GroupByKey()
+            | "Join" >> beam.MapTuple(lambda of, parts: (of[0], _joined(parts, ["item_id", "label", *self._servables])))
         )
 
 
@@ -54,7 +56,7 @@ class _Score(beam.DoFn):  # type: ignore[misc]
             for name, path in self._servables.items()
         }
 
-    def process(self, batch: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    def process(self, batch: Sequence[tuple[str, bytes]]) -> Iterator[tuple[tuple[str, bytes], tuple[int, bytes]]]:
         import tensorflow as tf
 
         examples = tf.constant([serialized for _, serialized in batch])
@@ -65,16 +67,33 @@ class _Score(beam.DoFn):  # type: ignore[misc]
         for row, (split, serialized) in enumerate(batch):
             feature = tf.train.Example.FromString(serialized).features.feature
             label = np.asarray(feature["target/label"].float_list.value, np.float32)
+            user = feature["user_id"].bytes_list.value[0]
             result: dict[str, Values] = {
-                "user_id": pa.array(list(feature["user_id"].bytes_list.value), pa.binary()),
-                "history_length": pa.array(
-                    [length_slice(feature["target/history_end"].int64_list.value[0])], pa.binary()
-                ),
+                "user_id": pa.array([user], pa.binary()),
+                "history_length": pa.array([length_slice(_seen_first(feature))], pa.binary()),
                 "item_id": np.asarray(feature["target/item_id"].int64_list.value, np.int64),
                 "label": label,
             }
             result |= {name: values[row, : len(label)] for name, values in scores.items()}
-            yield split, encode_example(result)
+            yield (split, user), (feature["target/timestamp"].int64_list.value[0], encode_example(result))
+
+
+def _seen_first(feature: Mapping[str, Any]) -> int:
+    """Behaviours that the first target of a per-user Example sees, those in clusters counted."""
+    entries = feature["target/history_end"].int64_list.value[0]
+    sizes = feature["history/cluster_size"].int64_list.value if "history/cluster_size" in feature else None
+    return sum(sizes[:entries]) if sizes else entries
+
+
+def _joined(parts: Iterable[tuple[int, bytes]], per_target: Sequence[str]) -> bytes:
+    """One user's scored Examples, each with the time of its first target, as one."""
+    import tensorflow as tf
+
+    first, *others = [tf.train.Example.FromString(record) for _, record in sorted(parts)]
+    for other in others:
+        for name in per_target:
+            first.features.feature[name].MergeFrom(other.features.feature[name])  # lists are appended
+    return bytes(first.SerializeToString(deterministic=True))
 
 
 def length_slice(length: int) -> bytes:

@@ -135,10 +135,7 @@ def top_candidates(inputs: Arrays, prediction: Prediction, count: int) -> list[d
 
 def as_json(inputs: Arrays, prediction: Prediction, count: int) -> dict[str, Any]:
     """The answer as one JSON object."""
-    outputs = {
-        name: np.char.decode(value.astype(bytes)) if value.dtype == object else value
-        for name, value in prediction.outputs.items()
-    }
+    outputs = {name: _texts(value) if value.dtype == object else value for name, value in prediction.outputs.items()}
     return {
         "model_version": prediction.model_version,
         "latency_ms": round(prediction.ms, 3),
@@ -171,6 +168,13 @@ def _array(path: str, name: str, value: Any, signature: Signature) -> NDArray[np
         return to_array(value, signature.inputs[name].data_type)
     except ServingError as error:
         raise RequestError(f"request {path}, input {name}: {error.message}") from None
+
+
+def _texts(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Strings as text; bytes that are none are replaced."""
+    texts = np.empty(values.size, dtype=object)
+    texts[:] = [value.decode(errors="replace") for value in values.reshape(-1).tolist()]
+    return texts.reshape(values.shape)
 
 
 def _names(signature: Signature) -> str:

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import random
 import shutil
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from model.errors import UserError
@@ -24,9 +26,13 @@ def check_model_dir(model_dir: Path) -> None:
         model_dir: Directory of the numbered versions; may be missing or empty.
 
     Raises:
-        ServeError: It holds no version but a SavedModel itself.
+        ServeError: It holds no version but a SavedModel itself, or cannot be read.
     """
-    if latest_version(model_dir) is None and (model_dir / "saved_model.pb").is_file():
+    try:
+        latest = latest_version(model_dir)
+    except OSError as error:
+        raise ServeError(f"{model_dir} cannot be read: {error.strerror}") from None
+    if latest is None and (model_dir / "saved_model.pb").is_file():
         raise ServeError(
             f"{model_dir} is one version (it holds saved_model.pb), not a model directory; give the directory that "
             f"holds the numbered versions: {model_dir.resolve().parent}"
@@ -59,12 +65,14 @@ def serve(
         max_request_bytes: Longest request the embedded server takes; the real one takes 2 GiB.
 
     Raises:
-        ServeError: The directory is missing or itself a version, or the model does not load.
+        ServeError: The directory is missing or itself a version, the name is empty, or the model does not load.
         AddressInUseError: A port is taken.
     """
     if not model_dir.is_dir():
         raise ServeError(f"{model_dir} is no directory; expected one that holds numbered versions (1/, 2/, ...)")
     check_model_dir(model_dir)
+    if not model_name:
+        raise ServeError("the model's name must not be empty: requests name the model they ask")
     real = None if embedded else shutil.which(_REAL)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     if latest_version(model_dir) is None:
@@ -133,10 +141,15 @@ def _announce(model_name: str, host: str, port: int | None, rest_port: int | Non
 
 
 def free_port() -> int:
-    """A port of the loopback address that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback address that nothing listens on.
+
+    It is below those that the system gives to outgoing connections, any of which may be taken a moment later.
+    """
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _say(line: str) -> None:

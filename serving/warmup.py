@@ -15,6 +15,10 @@ class WarmupError(UserError):
     """Warm-up requests that are missing or cannot be read."""
 
 
+class RecordError(WarmupError):
+    """A record that is whole but no PredictionLog."""
+
+
 def find_warmup_file(path: Path) -> Path:
     """The warm-up file of a servable, of a model directory's newest version, or the path itself if it is a file.
 
@@ -40,7 +44,8 @@ def read_warmup(path: Path) -> Iterator[prediction_log_pb2.PredictionLog]:
         The messages in order.
 
     Raises:
-        WarmupError: A record is damaged or is no PredictionLog.
+        RecordError: A record is no PredictionLog.
+        WarmupError: The file is damaged.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -50,7 +55,7 @@ def read_warmup(path: Path) -> Iterator[prediction_log_pb2.PredictionLog]:
             try:
                 yield prediction_log_pb2.PredictionLog.FromString(record)
             except DecodeError:
-                raise WarmupError(f"{path}: record {number} is no PredictionLog") from None
+                raise RecordError(f"{path}: record {number} is no PredictionLog") from None
     except tf.errors.OpError as error:
         raise WarmupError(f"{path} cannot be read: {error.message}") from None
 

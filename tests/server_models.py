@@ -57,6 +57,29 @@ class _Toy(tf.Module):
         return {name + "_out": tf.identity(value) for name, value in inputs.items()}
 
 
+class _Waiter(tf.Module):
+    """Doubles a number; `wait` says by a file that it has begun, and goes on when another has appeared."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def double(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": 2 * x}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x"), *[tf.TensorSpec([], tf.string)] * 2])
+    def wait(self, x: tf.Tensor, began: tf.Tensor, go: tf.Tensor) -> dict[str, tf.Tensor]:
+        def look(_: tf.Tensor) -> tuple[tf.Tensor]:
+            return (tf.size(tf.io.matching_files(go)) == 0,)
+
+        with tf.control_dependencies([tf.io.write_file(began, "")]):
+            absent = tf.while_loop(lambda absent: absent, look, (tf.constant(True),))[0]
+        return {"y": 2 * x + tf.cast(absent, tf.float32)}
+
+
+def export_waiter(path: Path) -> None:
+    """Writes a SavedModel whose signature `wait` (x, began, go) runs until the file `go` appears."""
+    model = _Waiter()
+    tf.saved_model.save(model, str(path), signatures={"serving_default": model.double, "wait": model.wait})
+
+
 ECHO_TYPES = {
     "f32": tf.float32,
     "f64": tf.float64,

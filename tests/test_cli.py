@@ -115,6 +115,14 @@ def test_mistakes_in_small_files_are_told_before_the_pipeline_starts(
     assert not (tmp_path / "run").exists()
 
 
+def test_an_unknown_model_is_told_before_the_pipeline_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps({"schema": "simulated", "split": BORDERS}))
+    assert in_process(["run", "--data", str(tmp_path), "--model", "twin-v3"], monkeypatch) == 2
+    assert "no model 'twin-v3'; there are twin, " in capsys.readouterr().err
+
+
 def demo_report(**more: object) -> dict[str, object]:
     figures = {"auc": 0.7, "gauc": 0.6}
     counts = {"candidates": 8, "history": 900, "hit_at_100": 95.0, "table_rows": 50, "table_coverage": 1.0}

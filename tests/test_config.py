@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from model.config import ConfigError, TwinConfig
+from model.config import ConfigError, TwinConfig, interest_name
 
 
 def test_yaml_round_trip() -> None:
@@ -41,3 +41,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_values_given_in_code_are_validated_too() -> None:
     with pytest.raises(ValueError, match="heads"):
         TwinConfig(heads=-1)
+
+
+def test_a_model_is_named_with_dashes_or_underscores() -> None:
+    assert [interest_name(name) for name in ("twin", "twin-v2", "TWIN_V2", "sim-hard")] == [
+        *("twin", "twin_v2", "twin_v2", "sim_hard")
+    ]
+    with pytest.raises(ConfigError, match=r"no model 'twin-v3'; there are twin, avg-pooling, .*, twin-v2"):
+        interest_name("twin-v3")
+    assert [TwinConfig(interest=interest_name(name)).clustered for name in ("twin", "twin-v2")] == [False, True]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from model.errors import UserError
+from pipelines.experiments import lives
 from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.cells import CellStore
 from pipelines.experiments.charts import bars, lines
@@ -112,6 +113,24 @@ def test_rolling_tests_each_period_before_it_is_learned_from(first: tuple[dict[s
     assert 0.3 < result["models"]["twin"]["auc"] < 1
     assert result["models"]["twin"]["auc"] != cut["auc"]
     assert "AUC by period" in (out / "rolling" / "report.html").read_text()
+
+
+def test_lives_compares_whole_clustered_lives_with_the_latest_behaviours(
+    first: tuple[dict[str, Any], Counted], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = {name: lives.VARIANTS[name] for name in ("twin_v2", "twin")}
+    monkeypatch.setattr(lives, "VARIANTS", two)
+    result, display = run(out, "lives", "twin")
+    assert display.made == ["lives-twin_v2-seed1", "lives-twin-seed1"]
+    variants = result["variants"]
+    # Nobody has more than 450 events, of which TWIN sees 128; whole lives in clusters hold them all.
+    assert variants["twin_v2"]["clusters"]["max_size"] <= 20
+    assert 0.05 < variants["twin_v2"]["clusters"]["compression"] < 0.9
+    for values in variants.values():
+        assert 0.3 < values["gauc"] < 1 and values["p_against_twin_v2"] is None
+        assert values["retrieval"]["targets"] > 10 and values["retrieval"]["distinct_categories"] > 1
+        assert 0 < values["retrieval"]["hit_percent"] <= 100
+    assert "What the search retrieves" in (out / "lives" / "report.html").read_text()
 
 
 def test_other_experiments_share_the_trainings(first: tuple[dict[str, Any], Counted], out: Path) -> None:

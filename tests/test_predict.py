@@ -106,3 +106,8 @@ def test_predict_command(addresses: tuple[str, str], model_dir: Path) -> None:
     assert answer["outputs"]["twice"] == [6]
     assert answer["model_version"] == 1
     assert answer["latency_ms"] > 0
+
+
+def test_strings_of_an_answer_are_shown_as_text() -> None:
+    words = np.array([[b"caf\xc3\xa9", b"\xff\x00"]], object)
+    assert as_json({}, Prediction({"word": words}, 1, 2.0), 3)["outputs"] == {"word": [["café", "\ufffd\x00"]]}

@@ -9,6 +9,7 @@ import pytest
 
 from model import schema as model_schema
 from model.errors import UserError
+from pipelines import job_files
 from pipelines.dead_letters import Reason
 from pipelines.preprocess import catalog, job, parsing
 from pipelines.preprocess.job import OutputPaths
@@ -198,7 +199,7 @@ def test_damage_found_by_a_worker_is_a_plain_error(tmp_path: Path) -> None:
 def test_a_sink_that_writes_nothing_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_data(tmp_path / "data", GOOD)
 
-    def swallow(sink: job.WriteToTFRecord, examples: job.beam.PCollection) -> job.beam.PCollection:
+    def swallow(sink: job_files.WriteToTFRecord, examples: job.beam.PCollection) -> job.beam.PCollection:
         return examples | job.beam.FlatMap(lambda _: []).with_output_types(str)
 
     monkeypatch.setattr(job_files.WriteToTFRecord, "expand", swallow)

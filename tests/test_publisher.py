@@ -36,6 +36,8 @@ def test_versions_reads_names_as_the_server_does(tmp_path: Path) -> None:
     for name in ("1", "00000012", "12", "x3", "-4", "5a", ".tmp-9-1", str(2**63), "٣"):
         (tmp_path / name).mkdir()
     (tmp_path / "99").write_text("a file")
+    (tmp_path / "98").symlink_to("98")
+    (tmp_path / "97").symlink_to("nowhere")
     assert versions(tmp_path) == {1: tmp_path / "1", 12: tmp_path / "12"}
 
 

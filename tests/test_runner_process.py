@@ -197,6 +197,6 @@ def test_the_childs_command_line() -> None:
     request = RunRequest(Path("r"), Path("d"), "s", Path("c.yaml"), ("--runner=X",), "twin-v2")
     assert request.command()[1:] == [
         *("-m", "pipelines.tfx.local_runner", "--run-dir", "r", "--data", "d", "--schema", "s"),
-        *("--config", "c.yaml", "--", "--runner=X"),
+        *("--config", "c.yaml", "--model", "twin-v2", "--", "--runner=X"),
     ]
     assert os.path.basename(request.command()[0]).startswith("python")

@@ -68,6 +68,71 @@ def test_every_schema_of_the_project_loads() -> None:
         assert schema.behaviour is not None and schema.behaviour.role == Role.BEHAVIOUR
 
 
+def tagged(text: str, feature: str, modifier: str) -> str:
+    """The schema text with one more tag on a feature."""
+    lines = [
+        line.replace("annotation {", f'annotation {{ tag: "{modifier}"') if f'"{feature}"' in line else line
+        for line in text.splitlines(keepends=True)
+    ]
+    return "".join(lines)
+
+
+def test_completion_and_duration_are_optional(tmp_path: Path) -> None:
+    schema = load_schema(write(tmp_path))
+    assert schema.completion is None and schema.duration is None
+    schema = load_schema(write(tmp_path, events=tagged(EVENTS, "seconds", "completion")))
+    assert schema.completion is not None and schema.completion.name == "seconds" and schema.duration is None
+    events, items = tagged(EVENTS, "seconds", "completion"), tagged(ITEMS, "duration", "duration")
+    schema = load_schema(write(tmp_path, events, items))
+    assert schema.duration is not None and schema.duration.name == "duration"
+    assert schema.completion in schema.cross and schema.duration in schema.inherent
+
+
+def test_what_the_projects_schemas_group_by() -> None:
+    found = {}
+    for name in ("simulated", "un_votes", "kuairand"):
+        schema = load_schema(name)
+        found[name] = [feature and feature.name for feature in (schema.completion, schema.duration)]
+    assert found == {
+        "simulated": ["completion", None],
+        "un_votes": ["stance", None],
+        "kuairand": ["play_time_ms", "video_duration"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("completion", "duration", "file", "expected"),
+    [
+        ("tab", None, "events", ["'tab'", "modifier 'completion'", "'cross'", "'context'"]),
+        ("seconds", "topics", "items", ["'topics'", "a duration is FLOAT", "string"]),
+        (None, "duration", "items", ["'duration'", "needs a 'completion' in events.pbtxt", "none"]),
+        ("stars", "duration", "events", ["'stars'", "the time played", "FLOAT", "int64"]),
+    ],
+)
+def test_a_wrong_completion_or_duration(
+    tmp_path: Path, completion: str | None, duration: str | None, file: str, expected: list[str]
+) -> None:
+    events = EVENTS + 'feature { name: "stars" type: INT annotation { tag: "cross" } }\n'
+    items = ITEMS
+    if completion is not None:
+        events = tagged(events, completion, "completion")
+    if duration is not None:
+        items = tagged(items, duration, "duration")
+    message = error_of(write(tmp_path, events, items))
+    assert f"{file}.pbtxt" in message
+    for part in expected:
+        assert part in message
+
+
+def test_two_completions_or_durations_contradict(tmp_path: Path) -> None:
+    events = EVENTS + 'feature { name: "stars" type: INT annotation { tag: "cross" tag: "completion" } }\n'
+    message = error_of(write(tmp_path, tagged(events, "seconds", "completion")))
+    assert "events.pbtxt" in message and "at most one" in message and "['seconds', 'stars']" in message
+    items = ITEMS + 'feature { name: "seconds_long" type: FLOAT annotation { tag: "inherent" tag: "duration" } }\n'
+    message = error_of(write(tmp_path, EVENTS, tagged(items, "duration", "duration")))
+    assert "items.pbtxt" in message and "at most one" in message
+
+
 def test_the_current_folder_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(write(tmp_path))
     assert load_schema(".").name == tmp_path.name
@@ -104,6 +169,7 @@ def test_the_current_folder_has_its_own_name(tmp_path: Path, monkeypatch: pytest
         ("events", '"tab"', '"seconds"', ["'seconds' is declared 2 times"]),
         ("events", '"tab"', '"label"', ["'label'", "reserved"]),
         ("events", '"seconds"', '"age"', ["'age'", "reserved"]),
+        ("events", '"seconds"', '"cluster_size"', ["'cluster_size'", "reserved"]),
         ("items", '"author"', '"frequency"', ["'frequency'", "reserved"]),
         ("items", "type: FLOAT", "type: FLOAT value_count { max: 3 }", ["'duration'", "multi-hot"]),
         ("events", "type: FLOAT", "type: INT value_count { max: 0 }", ["'seconds'", "multi-hot"]),

@@ -1,6 +1,7 @@
 import pytest
 
-from pipelines.scoring import length_slice
+from pipelines.scoring import _seen_first, length_slice
+from tests.training_data import feature
 
 
 @pytest.mark.parametrize(
@@ -9,3 +10,9 @@ from pipelines.scoring import length_slice
 )
 def test_length_slices_are_half_open(length: int, slice_name: bytes) -> None:
     assert length_slice(length) == slice_name
+
+
+def test_behaviours_in_clusters_count_for_the_length() -> None:
+    plain = {"target/history_end": feature([3, 5])}
+    assert _seen_first(plain) == 3
+    assert _seen_first({**plain, "history/cluster_size": feature([20, 10, 1, 1, 1])}) == 31

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from serving.client import Client, PredictError
 from serving.publisher import publish
-from tests.server_models import ROOT, exporter, served
+from tests.server_models import ROOT, export_waiter, exporter, served
 
 INPUTS: dict[str, Any] = {"x": np.array([[1.0, 2.0]], np.float32), "history/length": np.array([3], np.int64)}
 
@@ -66,7 +67,7 @@ def test_hot_swap_under_load_fails_no_request(tmp_path: Path) -> None:
             thread.start()
         for version in (2, 3):
             publish_factor(float(version))
-            end = time.monotonic() + 30
+            end = time.monotonic() + 60
             while version not in seen and not wrong and time.monotonic() < end:
                 time.sleep(0.01)
         time.sleep(0.3)
@@ -76,31 +77,50 @@ def test_hot_swap_under_load_fails_no_request(tmp_path: Path) -> None:
         assert wrong == []
         assert seen == {1, 2, 3}
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
-def test_sigterm_finishes_what_runs(model_dir: Path) -> None:
-    with served(model_dir) as (process, grpc, rest):
+def test_sigterm_finishes_what_runs(tmp_path: Path) -> None:
+    publish(tmp_path / "models", export_waiter)
+    with served(tmp_path / "models") as (process, grpc, rest):
         answers: list[float] = []
+        go = tmp_path / "go"
 
-        def ask(client: Client) -> None:
+        def ask(client: Client, began: Path) -> None:
+            files = {"began": np.array(str(began)), "go": np.array(str(go))}
             with client:
-                answers.append(float(client.predict({"seconds": np.array(2.0)}, "slow").outputs["waited"][0]))
+                inputs = {"x": np.array([1.0], np.float32), **files}
+                answers.append(float(client.predict(inputs, "wait", timeout_s=120).outputs["y"][0]))
 
-        rest_client = Client(rest=rest)
-        rest_client.predict(INPUTS)
-        threads = [threading.Thread(target=ask, args=(client,)) for client in (Client(grpc=grpc), rest_client)]
+        calls = [(Client(grpc=grpc), tmp_path / "grpc"), (Client(rest=rest), tmp_path / "rest")]
+        threads = [threading.Thread(target=ask, args=call) for call in calls]
         for thread in threads:
             thread.start()
-        time.sleep(0.7)
+        _until(lambda: all(began.exists() for _, began in calls))
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        with Client(grpc=grpc, timeout_s=1) as late, pytest.raises(PredictError):
-            late.predict(INPUTS)
+        _until(lambda: _is_refused(grpc))
+        assert answers == []
+        go.touch()
         for thread in threads:
             thread.join()
-        assert len(answers) == 2
-        assert process.wait(30) == 0
+        assert answers == [2.0, 2.0]
+        assert process.wait(60) == 0
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _is_refused(grpc: str) -> bool:
+    with Client(grpc=grpc) as late:
+        try:
+            late.predict({"x": np.array([1.0], np.float32)})
+        except PredictError as error:
+            return error.code == "UNAVAILABLE"
+    return False
 
 
 def _twin(*arguments: str) -> subprocess.CompletedProcess[str]:

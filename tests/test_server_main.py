@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import grpc
@@ -23,10 +24,9 @@ from serving.publisher import publish
 from serving.serve import free_port
 from serving.server.main import main
 from serving.tensors import decode, encode
-from tests.server_models import ROOT, exporter
+from tests.server_models import ROOT, export_waiter, exporter
 
 COMMAND = [sys.executable, "-m", "serving.server.main"]
-SLOW_S = 8.0
 
 
 @contextmanager
@@ -46,12 +46,12 @@ def _started(flags: dict[str, object], **environment: str) -> Iterator[subproces
         process.wait()
 
 
-def _request(signature: str, **inputs: float) -> predict_pb2.PredictRequest:
+def _request(signature: str, **inputs: Any) -> predict_pb2.PredictRequest:
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "toy", signature
     for name, value in inputs.items():
-        dtype = np.float64 if name == "seconds" else np.float32
-        request.inputs[name].CopyFrom(encode(np.asarray(value, dtype)))
+        dtype = object if isinstance(value, str) else np.float64 if name == "seconds" else np.float32
+        request.inputs[name].CopyFrom(encode(np.array(value, dtype)))
     return request
 
 
@@ -75,19 +75,20 @@ def _write_config(file: Path, model_dir: Path, labels: str = "") -> None:
 
 
 def _eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not condition() and time.monotonic() < end:
         time.sleep(0.05)
     assert condition()
 
 
 def test_sigterm_finishes_what_runs_and_takes_no_more(tmp_path: Path) -> None:
-    publish(tmp_path, exporter(2.0))
+    model_dir, files = tmp_path / "toy", [tmp_path / name for name in ("grpc", "rest", "go")]
+    publish(model_dir, export_waiter)
     flags = {
         "port": free_port(),
         "rest_api_port": free_port(),
         "model_name": "toy",
-        "model_base_path": tmp_path,
+        "model_base_path": model_dir,
         "file_system_poll_wait_seconds": 0.1,
         "max_num_load_retries": 0,
         "load_retry_interval_micros": 1000,
@@ -97,9 +98,9 @@ def test_sigterm_finishes_what_runs_and_takes_no_more(tmp_path: Path) -> None:
         "grpc_max_threads": 4,
         "grpc_channel_arguments": "grpc.keepalive_time_ms=60000,grpc.primary_user_agent=toy",
         "rest_api_num_threads": 4,
-        "rest_api_timeout_in_ms": 60_000,
+        "rest_api_timeout_in_ms": 600_000,
         "max_request_bytes": 1_000_000,
-        "tensorflow_session_parallelism": 2,
+        "tensorflow_session_parallelism": 4,
         "enable_grpc_healthcheck_service": "true",
         "rest_api_enable_cors_support": "true",
         "enable_signature_method_name_check": "false",
@@ -108,22 +109,23 @@ def test_sigterm_finishes_what_runs_and_takes_no_more(tmp_path: Path) -> None:
     port, rest_port = int(str(flags["port"])), int(str(flags["rest_api_port"]))
     with _started(flags) as process, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         with Client(rest=f"127.0.0.1:{rest_port}") as client:
-            answer = client.predict({"x": np.array([1.5], np.float32)}, "single", model="toy")
+            answer = client.predict({"x": np.array([1.5], np.float32)}, model="toy")
         assert answer.outputs["y"].tolist() == [3.0]
         posted: list[dict[str, object]] = []
-        body: dict[str, object] = {"signature_name": "slow", "inputs": {"seconds": SLOW_S}}
+        over_grpc, over_rest, go = map(str, files)
+        body: dict[str, object] = {"signature_name": "wait", "inputs": {"x": [1.0], "began": over_rest, "go": go}}
         posting = threading.Thread(target=lambda: posted.append(_post(rest_port, body)))
         posting.start()
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        running = stub.Predict.future(_request("slow", seconds=SLOW_S))
-        stub.Predict(_request("single", x=1.0))
-        time.sleep(0.5)
+        running = stub.Predict.future(_request("wait", x=[1.0], began=over_grpc, go=go))
+        _eventually(lambda: files[0].exists() and files[1].exists())
         process.send_signal(signal.SIGTERM)
         _eventually(lambda: _refuses(port))
         assert not running.done() and posting.is_alive()
-        assert float(decode(running.result().outputs["waited"])[0]) >= SLOW_S
+        files[2].touch()
+        assert decode(running.result(60).outputs["y"]).tolist() == [2.0]
         posting.join(60)
-        assert posted[0].keys() == {"outputs"}
+        assert posted == [{"outputs": [2.0]}]
         assert process.wait(60) == 0
 
 
@@ -155,7 +157,7 @@ def test_killed_and_started_again_it_serves_and_leaves_nothing_behind(tmp_path: 
         )
         time.sleep(0.5)
         process.kill()
-        assert process.wait(30) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
         assert running.code() is grpc.StatusCode.UNAVAILABLE
     assert sorted(tmp_path.rglob("*")) == before
     with _started(flags, TMPDIR=str(scratch)) as process:
@@ -189,7 +191,16 @@ def _refused(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
 def test_mistakes_in_the_flags_exit_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--model_base_path or --model_config_file is needed" in _refused(capsys, "--port=0")
     assert "expected 1 to 2147483647 bytes, got '0'" in _refused(capsys, "--max_request_bytes=0")
-    assert "expected seconds, 0 or more, got '-1'" in _refused(capsys, "--file_system_poll_wait_seconds=-1")
+    assert "expected seconds, 0 to 2147483647, got '-1'" in _refused(capsys, "--file_system_poll_wait_seconds=-1")
+    assert "expected 0 to 65535, got '99999'" in _refused(capsys, "--port=99999")
+    assert "expected 0 to 65535, got '-1'" in _refused(capsys, "--rest_api_port=-1")
+    for name in ("grpc_max_threads", "rest_api_num_threads", "tensorflow_intra_op_parallelism"):
+        assert f"--{name}: expected 0 to 2147483647, got '-1'" in _refused(capsys, f"--{name}=-1")
+    assert "a number of 32 bits after a=, got '3000000000'" in _refused(capsys, "--grpc_channel_arguments=a=3000000000")
+    assert "--port or --rest_api_port is needed" in _refused(capsys, "--port=0", "--model_base_path=/m")
+    (tmp_path / "loop").symlink_to("loop")
+    assert "Too many levels of symbolic links" in _refused(capsys, f"--model_base_path={tmp_path / 'loop'}")
+    assert "--model_name must not be empty" in _refused(capsys, "--model_base_path=/m", "--model_name=")
     assert "expected true or false, got 'yes'" in _refused(capsys, "--enable_batching=yes")
     assert "unrecognized arguments: --rest_api_por=1" in _refused(capsys, "--rest_api_por=1")
     assert "expected name=value,name=value, got 'a'" in _refused(capsys, "--grpc_channel_arguments=a")
@@ -210,7 +221,7 @@ def test_what_the_models_do_not_allow_ends_with_255(tmp_path: Path, capsys: pyte
     )
     config = tmp_path / "models.config"
     _write_config(config, tmp_path / "toy", 'version_labels { key: "stable" value: 1 }')
-    assert main(["--port=0", f"--model_config_file={config}"]) == 255
+    assert main([f"--model_config_file={config}"]) == 255
     assert (
         "Failed to start server. Error: FAILED_PRECONDITION: Request to assign label to version 1 of model toy, which "
         "is not currently available for inference"

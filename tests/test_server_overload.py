@@ -15,7 +15,6 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-import tensorflow as tf
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
@@ -24,6 +23,7 @@ from serving.publisher import publish
 from serving.server.model_server import ModelServer
 from serving.server.options import ServerOptions, single_model
 from serving.server.rest_limit import RestLimit
+from tests.server_models import export_waiter
 from tests.test_server_grpc import fails, request
 
 LIMIT = 2
@@ -31,35 +31,9 @@ CLIENTS = 10 * LIMIT
 EXHAUSTED = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
 
 
-class _Waiter(tf.Module):
-    """Doubles a number; `wait` does so when a file has appeared."""
-
-    @tf.function
-    def double(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": 2 * x}
-
-    @tf.function
-    def wait(self, x: tf.Tensor, path: tf.Tensor) -> dict[str, tf.Tensor]:
-        def look(_: tf.Tensor) -> tuple[tf.Tensor]:
-            return (tf.size(tf.io.matching_files(path)) == 0,)
-
-        absent = tf.while_loop(lambda absent: absent, look, (tf.constant(True),))[0]
-        return {"y": 2 * x + tf.cast(absent, tf.float32)}
-
-
-def _export(path: Path) -> None:
-    model = _Waiter()
-    x = tf.TensorSpec([None], tf.float32, name="x")
-    signatures = {
-        "serving_default": model.double.get_concrete_function(x),
-        "wait": model.wait.get_concrete_function(x, tf.TensorSpec([], tf.string, name="path")),
-    }
-    tf.saved_model.save(model, str(path), signatures=signatures)
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ModelServer]:
-    publish(tmp_path / "model", _export)
+    publish(tmp_path / "model", export_waiter)
     model = single_model("toy", str(tmp_path / "model"))
     server = ModelServer(ServerOptions((model,), grpc_port=0, grpc_threads=LIMIT, inter_op_threads=8))
     server.start()
@@ -83,10 +57,16 @@ def double(stub: Any) -> list[float]:
     return list(stub.Predict(request(x=np.array([3.0], np.float32)), timeout=60).outputs["y"].float_val)
 
 
-def fill(server: ModelServer, stub: Any, go: Path, timeout: float | None = None) -> list[Any]:
+def wait(stub: Any, go: Path, timeout: float | None = None) -> Any:
+    """A call that ends when the file `go` appears."""
+    files = {"began": f"{go} began".encode(), "go": str(go).encode()}
+    inputs: dict[str, Any] = {name: np.array(value, object) for name, value in files.items()}
+    return stub.Predict.future(request("wait", x=np.array([3.0], np.float32), **inputs), timeout=timeout)
+
+
+def fill(server: ModelServer, stub: Any, go: Path) -> list[Any]:
     """As many calls as the server takes; they end when the file `go` appears."""
-    waiting = request("wait", x=np.array([3.0], np.float32), path=np.array(str(go).encode(), object))
-    calls = [stub.Predict.future(waiting, timeout=timeout) for _ in range(LIMIT)]
+    calls = [wait(stub, go) for _ in range(LIMIT)]
     until(lambda: server._calls.running() == LIMIT)
     return calls
 
@@ -129,7 +109,9 @@ def test_refused_calls_are_not_read(server: ModelServer, channel: grpc.Channel, 
 
 def test_a_deadline_ends_the_work(server: ModelServer, stub: Any, tmp_path: Path) -> None:
     # The file never appears: only the deadline can end these calls.
-    for call in fill(server, stub, tmp_path / "never", timeout=3.0):
+    calls = [wait(stub, tmp_path / "never", timeout=3.0) for _ in range(LIMIT)]
+    until((tmp_path / "never began").exists)
+    for call in calls:
         assert call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     until(lambda: server._calls.running() == 0)
     assert double(stub) == [6.0]

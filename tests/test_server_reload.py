@@ -102,7 +102,7 @@ def states(store: ModelStore, name: str) -> dict[int, State]:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition() and time.monotonic() < end:
         time.sleep(0.01)
     assert condition()
@@ -169,13 +169,14 @@ def test_reload_waits_for_the_first_version_until_another_configuration_comes(pu
         for expected in ("taken away", "published"):
             waiting = threading.Thread(target=reload)
             waiting.start()
+            eventually(lambda: "later" in store._models and store._models["later"].config is not None)
             time.sleep(0.1)
             assert waiting.is_alive()
             if expected == "taken away":
                 store.reload([one])
             else:
                 put("later")
-            waiting.join(20)
+            waiting.join(60)
             assert not waiting.is_alive()
         aborted, done = results
         assert isinstance(aborted, ServingError) and aborted.code is Code.ABORTED
@@ -190,7 +191,7 @@ def test_a_server_that_stops_ends_the_wait_of_a_reload(put: Put, tmp_path: Path)
             waiting = pool.submit(store.reload, [one, config("later", tmp_path / "later")])
             eventually(waiting.running)
             store.end_waits()
-            error = waiting.exception(20)
+            error = waiting.exception(60)
         assert isinstance(error, ServingError) and error.code is Code.CANCELLED
         assert answer(store, "one") == (1, 2.0)
 
@@ -353,7 +354,7 @@ def test_models_load_at_the_same_time_where_asked(put: Put) -> None:
     together = threading.Barrier(2)
 
     def load(path: Path) -> Servable:
-        together.wait(20)
+        together.wait(60)
         return Servable(path)
 
     store = ModelStore([config("one", put("one")), config("two", put("two"))], load, POLL_S, 0, num_load_threads=2)
@@ -415,7 +416,7 @@ def test_a_model_that_comes_back_while_a_request_still_runs_on_it_is_loaded_anew
                 waiting.start()
                 time.sleep(5 * POLL_S)
                 assert waiting.is_alive()
-            waiting.join(20)
+            waiting.join(60)
             assert answer(store, "one") == (1, 2.0)
         finally:
             store.close()

@@ -2,22 +2,17 @@
 
 import serving  # noqa: F401  # isort: skip - sets the environment that TensorFlow reads
 
-import datetime
-import ipaddress
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
+from serving.conformance.certificates import Authority, Identity, ssl_config
 from serving.publisher import publish
 from serving.server.model_server import ModelServer, TlsError
 from serving.server.options import ServerOptions, single_model
@@ -25,41 +20,6 @@ from serving.server.text_proto import TextProtoError
 from serving.server.tls import read_server_credentials
 from tests.server_models import exporter
 from tests.test_server_grpc import fails, pair
-
-
-@dataclass(frozen=True)
-class Identity:
-    """A key and a certificate, as PEM."""
-
-    key: str
-    certificate: str
-
-
-class Authority:
-    """Signs certificates for 127.0.0.1."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test authority")])
-        self.pem = self._sign(self._name, self._key, is_authority=True)
-
-    def issue(self) -> Identity:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return Identity(pem.decode(), self._sign(name, key, is_authority=False))
-
-    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, is_authority: bool) -> str:
-        now = datetime.datetime.now(datetime.UTC)
-        builder = x509.CertificateBuilder(self._name, name, key.public_key(), x509.random_serial_number())
-        builder = builder.not_valid_before(now - datetime.timedelta(days=1))
-        builder = builder.not_valid_after(now + datetime.timedelta(days=1))
-        builder = builder.add_extension(x509.BasicConstraints(is_authority, None), critical=True)
-        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        certificate = builder.add_extension(address, critical=False).sign(self._key, hashes.SHA256())
-        return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +34,9 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ssl_config(folder: Path, server: Identity, authority: str = "", verify: bool = False) -> Path:
-    fields = {"server_key": server.key, "server_cert": server.certificate, "custom_ca": authority}
-    lines = [f'{name}: "{text.encode("unicode_escape").decode()}"' for name, text in fields.items() if text]
+def write_config(folder: Path, server: Identity, authority: str = "", verify: bool = False) -> Path:
     file = folder / "ssl.config"
-    file.write_text("\n".join([*lines, f"client_verify: {str(verify).lower()}"]))
+    file.write_text(ssl_config(server, authority, verify))
     return file
 
 
@@ -99,7 +57,7 @@ def running(model_dir: Path, config: Path | None = None, health: bool = False) -
 
 
 def predict(channel: grpc.Channel) -> list[float]:
-    response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(pair(), timeout=20)
+    response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(pair(), timeout=60)
     return list(response.outputs["y"].float_val)
 
 
@@ -110,36 +68,36 @@ def trusting(authority: str, client: Identity | None = None) -> grpc.ChannelCred
 
 
 def test_tls(model_dir: Path, authority: Authority, tmp_path: Path) -> None:
-    with running(model_dir, ssl_config(tmp_path, authority.issue())) as server:
+    with running(model_dir, write_config(tmp_path, authority.issue())) as server:
         address = f"127.0.0.1:{server.grpc_port}"
-        with grpc.secure_channel(address, trusting(authority.pem)) as channel:
+        with grpc.secure_channel(address, trusting(authority.certificate)) as channel:
             assert predict(channel) == [2.0, 4.0]
         with grpc.insecure_channel(address) as channel:
             assert fails(lambda: predict(channel))[0] == grpc.StatusCode.UNAVAILABLE
-        with grpc.secure_channel(address, trusting(Authority().pem)) as channel:
+        with grpc.secure_channel(address, trusting(Authority().certificate)) as channel:
             assert fails(lambda: predict(channel))[0] == grpc.StatusCode.UNAVAILABLE
 
 
 def test_mutual_tls(model_dir: Path, authority: Authority, tmp_path: Path) -> None:
-    with running(model_dir, ssl_config(tmp_path, authority.issue(), authority.pem, verify=True)) as server:
+    with running(model_dir, write_config(tmp_path, authority.issue(), authority.certificate, verify=True)) as server:
         address = f"127.0.0.1:{server.grpc_port}"
-        with grpc.secure_channel(address, trusting(authority.pem, authority.issue())) as channel:
+        with grpc.secure_channel(address, trusting(authority.certificate, authority.issue())) as channel:
             assert predict(channel) == [2.0, 4.0]
         strangers = (None, Authority().issue())
         for stranger in strangers:
-            with grpc.secure_channel(address, trusting(authority.pem, stranger)) as channel:
+            with grpc.secure_channel(address, trusting(authority.certificate, stranger)) as channel:
                 assert fails(lambda channel=channel: predict(channel))[0] == grpc.StatusCode.UNAVAILABLE  # type: ignore[misc]
 
 
 def test_wrong_configurations(model_dir: Path, authority: Authority, tmp_path: Path) -> None:
     mine, other = authority.issue(), authority.issue()
     with pytest.raises(TextProtoError, match="client_verify needs custom_ca"):
-        read_server_credentials(ssl_config(tmp_path, mine, verify=True))
+        read_server_credentials(write_config(tmp_path, mine, verify=True))
     with pytest.raises(TextProtoError, match="server_key is missing; expected the text of a PEM file"):
-        read_server_credentials(ssl_config(tmp_path, Identity("", mine.certificate)))
+        read_server_credentials(write_config(tmp_path, Identity("", mine.certificate)))
     with pytest.raises(TextProtoError, match="server_cert is not PEM"):
-        read_server_credentials(ssl_config(tmp_path, Identity(mine.key, "/etc/ssl/server.crt")))
-    file = ssl_config(tmp_path, Identity(mine.key, other.certificate))
+        read_server_credentials(write_config(tmp_path, Identity(mine.key, "/etc/ssl/server.crt")))
+    file = write_config(tmp_path, Identity(mine.key, other.certificate))
     model = single_model("toy", str(model_dir))
     with pytest.raises(TlsError, match="the key must be that of the certificate"):
         ModelServer(ServerOptions((model,), grpc_port=0, ssl_config_file=str(file)))

@@ -150,6 +150,22 @@ def test_a_cut_file_fails_the_load(model: Path) -> None:
         warm_up(Servable(model))
 
 
+def test_a_record_that_is_no_message_fails_the_load(model: Path) -> None:
+    write(model, [])
+    with tf.io.TFRecordWriter(str(model / WARMUP_FILE)) as writer:
+        writer.write(b"\xff\xff\xff garbage")
+    with pytest.raises(ServingError, match=r"INVALID_ARGUMENT: Failed to parse warmup record: .*record 0"):
+        warm_up(Servable(model))
+
+
+def test_a_server_that_stops_ends_the_warm_up(model: Path) -> None:
+    write(model, [predict_log()])
+    servable = CountingServable(model)
+    with pytest.raises(ServingError, match="CANCELLED"):
+        warm_up(servable, iterations=1000, is_stopped=lambda: servable.runs == 3)
+    assert servable.runs == 3
+
+
 def test_method_names_are_checked_where_asked(model: Path) -> None:
     write(model, [example_log("classify_log", "labels")])
     assert warm_up(Servable(model)) == 1

@@ -11,12 +11,13 @@ from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
 from pipelines.tfx.last_blessed import BLESSED, CURRENT_MODEL_ID, LastBlessedBefore
 
 
-def model(folder: Path, number: int, trained_before_ms: int | None) -> Artifact:
+def model(folder: Path, number: int, trained_before_ms: int | None, interest: str = "twin") -> Artifact:
     artifact = Model()
     artifact.id, artifact.uri = number, str(folder / str(number))
     extra = folder / str(number) / "Format-Serving" / "assets.extra"
     extra.mkdir(parents=True)
     (extra / "twin.json").write_text(json.dumps({"trained_before_ms": trained_before_ms}))
+    (extra / "config.yaml").write_text(f"interest: {interest}")
     return artifact
 
 
@@ -60,3 +61,11 @@ def test_one_that_learned_the_targets_of_the_comparison_is_passed_over_and_told(
     assert f"Not compared with {models[1].uri}: the last blessed model was trained on targets up to" in caplog.text
     assert "this eval split starts at 1970-01-01 00:00:00 UTC" in caplog.text
     assert f"Not compared with {models[2].uri}: the last blessed model does not say" in caplog.text
+
+
+def test_one_that_reads_other_histories_is_started_from_but_not_compared_with(tmp_path: Path) -> None:
+    models = [model(tmp_path, 10, 100), model(tmp_path, 20, 100, "twin_v2"), model(tmp_path, 30, 100, "eta")]
+    blessings = [blessing(number) for number in (10, 20, 30)]
+    assert chosen(LastBlessedBefore(unseen_from_ms=200, clustered=True), models, blessings) == [20]
+    assert chosen(LastBlessedBefore(unseen_from_ms=200), models[:2], blessings) == [10]
+    assert chosen(LastBlessedBefore(), models[:2], blessings) == [20]

@@ -49,7 +49,9 @@ class ExampleColumns:
         if flat.type != expected:
             raise ExampleError(f"user {self.user.decode()!r}: feature {name!r}: expected {dtype}, got {flat.type}")
         if length is not None and len(flat) != length:
-            raise ExampleError(f"user {self.user.decode()!r}: feature {name!r}: expected {length} values, got {len(flat)}")
+            raise ExampleError(
+                f"user {self.user.decode()!r}: feature {name!r}: expected {length} values, got {len(flat)}"
+            )
         return flat if dtype == "string" else flat.to_numpy()
 
     def unparsed(self) -> dict[str, pa.Array]:

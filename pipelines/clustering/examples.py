@@ -8,7 +8,7 @@ import numpy as np
 from model.config import TwinConfig
 from model.schema import DatasetSchema
 from pipelines.clustering.entries import Entries, Ints, concatenate
-from pipelines.clustering.example_columns import ExampleColumns, history_features, history_of
+from pipelines.clustering.example_columns import ExampleColumns, ExampleError, history_features, history_of
 from pipelines.clustering.groups import groups_of
 from pipelines.clustering.join import join
 from pipelines.clustering.life import cluster, clusterable
@@ -27,12 +27,14 @@ class ClusteredExample:
         record: The serialized Example.
         history: Its history: `clusters` virtual items, then single behaviours.
         clusters: Entries that were clustered.
+        behaviours: The behaviours that its history covers, after the input.
         targets: Its targets.
     """
 
     record: bytes
     history: Entries
     clusters: int
+    behaviours: int
     targets: int
 
 
@@ -52,13 +54,18 @@ def clustered_examples(
         vectors: The known items.
 
     Raises:
-        ExampleError: A feature is missing, or has the wrong type or length.
+        ExampleError: A feature has the wrong type or length, or times or history ends are out of order.
     """
     example = ExampleColumns(record)
     life = history_of(example, schema)
     life = dataclasses.replace(life, group=groups_of(life, schema, config, vectors))
     targets = len(example.values("target/item_id", "int64"))
     end = example.values(_HISTORY_END, "int64", targets)
+    if np.any(np.diff(life.time) < 0) or np.any(np.diff(end, prepend=0, append=len(life)) < 0):
+        raise ExampleError(
+            f"user {example.user.decode()!r}: expected history/timestamp to ascend, and {_HISTORY_END} within the "
+            f"{len(life)} behaviours"
+        )
     kept, per_target = _other_features(example, schema, targets)
     clusters = life.take(np.zeros(0, np.int64))
     done = built = 0
@@ -73,7 +80,7 @@ def clustered_examples(
         features = dict(kept) | dict(history_features(history))
         features |= {name: values[first:last] for name, values in per_target.items()}
         features[_HISTORY_END] = len(clusters) + end[first:last] - done
-        yield ClusteredExample(encode_example(features), history, len(clusters), last - first)
+        yield ClusteredExample(encode_example(features), history, len(clusters), int(end[last - 1]), last - first)
 
 
 def example_ranges(end: Ints, most: int) -> Iterator[tuple[int, int]]:

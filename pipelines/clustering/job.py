@@ -1,6 +1,5 @@
 """The clustering of training Examples: per-user Examples of one split in, Examples of clustered histories out."""
 
-import dataclasses
 import json
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from model.config import TwinConfig
 from model.errors import UserError
 from model.schema import DatasetSchema
 from pipelines.beam_options import in_process_by_default
+from pipelines.clustering.entries import Ints
 from pipelines.clustering.example_columns import SIZE, ExampleColumns, ExampleError
 from pipelines.clustering.examples import clustered_examples
 from pipelines.clustering.report import ClusterReport, build_report
@@ -34,6 +34,8 @@ from pipelines.job_files import (
 )
 
 COUNTS = "counts"
+EXAMPLES = "examples"
+WORKER_ERRORS = (ExampleError, VectorsError)
 
 
 def cluster_examples(
@@ -72,24 +74,14 @@ def cluster_examples(
     if not files:
         raise UserError(f"{pattern}: no such files; expected the TFRecord files of per-user Examples")
     check_vectors(str(vectors), schema)
-    with work_folder(out, ("examples",)) as work:
-        examples = FileSystems.join(work, "examples")
-        with (
-            user_errors(ExampleError, VectorsError),
-            beam.Pipeline(options=in_process_by_default(options)) as pipeline,
-        ):
-            made = (
-                pipeline
-                | "Files" >> beam.Create(files, reshuffle=True)
-                | "Read" >> ReadAllFromTFRecord()
-                | "Cluster"
-                >> beam.ParDo(ClusterExamples(str(vectors), schema, config)).with_outputs(COUNTS, main="examples")
-            )
-            written = write_and_count(made["examples"], FileSystems.join(examples, "data_tfrecord"))
-            sum_counts([made[COUNTS], written], FileSystems.join(work, "counts"))
-        counts = {name: int(n) for name, n in read_lines(FileSystems.join(work, "counts"))}
-        result = build_report(counts, config.clustering, time.monotonic() - begin)
-        publish_files(examples, out)
+    with work_folder(out, (EXAMPLES,)) as work:
+        with user_errors(*WORKER_ERRORS), beam.Pipeline(options=in_process_by_default(options)) as pipeline:
+            records = pipeline | "Files" >> beam.Create(files, reshuffle=True) | "Read" >> ReadAllFromTFRecord()
+            step = beam.ParDo(ClusterExamples(str(vectors), schema, config))
+            made = records | "Cluster" >> step.with_outputs(COUNTS, main="examples")
+            write_and_count(made["examples"], [made[COUNTS]], work)
+        result = build_report(read_counts(work), config.clustering, time.monotonic() - begin)
+        publish_files(FileSystems.join(work, EXAMPLES), out)
         write_text(FileSystems.join(work, "report.json"), result.to_json())
         FileSystems.rename([FileSystems.join(work, "report.json")], [report])
     return result
@@ -99,8 +91,8 @@ def check_vectors(folder: str, schema: DatasetSchema) -> None:
     """Raises VectorsError unless the folder holds vectors, with durations where the schema has a `duration`."""
     if schema.duration is not None and load_vectors(folder).duration is None:
         raise VectorsError(
-            f"{folder}: no duration.npy, but schema {schema.name!r} divides {schema.completion and schema.completion.name!r} "
-            f"by {schema.duration.name!r}; add the durations (`with_durations`)"
+            f"{folder}: no duration.npy, which schema {schema.name!r} needs: it divides the time played by "
+            f"{schema.duration.name!r}; add the durations of the items with `with_durations`"
         )
 
 
@@ -125,8 +117,46 @@ class ClusterExamples(beam.DoFn):  # type: ignore[misc]
         counts: Counter[str] = Counter(users=1)
         for example in clustered_examples(record, self._schema, self._config, self._vectors):
             counts.update(examples=1, targets=example.targets, behaviours=example.behaviours)
-            counts.update(size_counts(example.history.size, example.clusters))
+            counts.update(size_counts(example.history.size[: example.clusters]))
+            counts["singles"] += len(example.history) - example.clusters
             yield example.record
         counts["targets_read"] = len(ExampleColumns(record).values("target/item_id", "int64"))
         for count in counts.items():
             yield TaggedOutput(COUNTS, count)
+
+
+def size_counts(sizes: Ints) -> dict[str, int]:
+    """How many clusters there are of each size: {"size_<n>": number}."""
+    values, number = np.unique(sizes, return_counts=True)
+    return {f"size_{n}": int(k) for n, k in zip(values.tolist(), number.tolist(), strict=True)}
+
+
+def write_and_count(records: beam.PCollection, counts: Iterable[beam.PCollection], work: str) -> None:
+    """Writes Examples to `work`, counts what lies in their files, and writes the sums of all (name, number) there."""
+    written = (
+        records
+        | "Write" >> WriteToTFRecord(FileSystems.join(work, EXAMPLES, "data_tfrecord"), file_name_suffix=".gz")
+        | "ReadBack" >> ReadAllFromTFRecord()
+        | "CountWritten" >> beam.FlatMap(_written)
+    )
+    lines = (
+        [*counts, written]
+        | "AllCounts" >> beam.Flatten()
+        | "SumCounts" >> beam.CombinePerKey(sum)
+        | "CountLines" >> beam.Map(json.dumps)
+    )
+    write_lines(lines, "Counts", FileSystems.join(work, COUNTS))
+
+
+def read_counts(work: str) -> Counter[str]:
+    """What `write_and_count` counted."""
+    return Counter({name: int(n) for name, n in read_lines(FileSystems.join(work, COUNTS))})
+
+
+def _written(record: bytes) -> Iterator[tuple[str, int]]:
+    example = ExampleColumns(record)
+    size = example.values(SIZE, "int64")
+    yield "written_examples", 1
+    yield "written_entries", len(size)
+    yield "written_behaviours", int(size.sum())
+    yield "written_targets", len(example.values("target/item_id", "int64"))

@@ -39,12 +39,16 @@ def join(clusters: Entries, new: Entries, vectors: ItemVectors, config: TwinConf
     with one_thread():
         for group in np.unique(new.group).tolist():
             old, fresh = np.flatnonzero(clusters.group == group), np.flatnonzero(new.group == group)
+            items = np.concatenate([clusters.item[old], new.item[fresh]])
             if config.clustering == "chunks" or group == UNKNOWN_ITEMS:
                 # Without a direction every cluster is equally near.
-                centre, point = np.zeros((len(old), 1), np.float32), np.zeros((len(fresh), 1), np.float32)
+                points, of_entry = np.zeros((1, 1), np.float32), np.zeros(len(items), np.int64)
             else:
-                centre, point = _points(clusters.item[old], vectors), _points(new.item[fresh], vectors)
-            chosen = _choose(centre, clusters.size[old], point, config.max_cluster_size)
+                known, of_entry = np.unique(items, return_inverse=True)
+                points = _points(known, vectors)
+            chosen = _choose(
+                points, of_entry[: len(old)], clusters.size[old], of_entry[len(old) :], config.max_cluster_size
+            )
             opened = int(max(chosen.max() + 1 - len(old), 0))
             target[fresh] = np.concatenate([old, np.arange(total, total + opened)])[chosen]
             total += opened
@@ -62,41 +66,39 @@ def _points(items: Ints, vectors: ItemVectors) -> Floats:
     return points
 
 
-def _choose(centre: Floats, size: Ints, point: Floats, most: int) -> Ints:
+def _choose(points: Floats, centre: Ints, size: Ints, behaviour: Ints, most: int) -> Ints:
     """Assigns the behaviours of a group one after the other.
 
     Args:
-        centre: float32 [C, d], vectors of the clusters in time order; NaN = none.
-        size: int64 [C], their members.
-        point: float32 [n, d], vectors of the behaviours in time order.
+        points: float32 [U, d], vectors of the items; NaN = none.
+        centre: int64 [C], the virtual items of the clusters in time order, as rows of `points`.
+        size: int64 [C], members of the clusters.
+        behaviour: int64 [n], the items of the behaviours in time order, as rows of `points`.
         most: Members of a cluster, at most.
 
     Returns:
         int64 [n]: a cluster, or C + i for the i-th one opened.
     """
-    known = np.isfinite(centre).all(axis=1)
+    known = np.isfinite(points[centre]).all(axis=1)
     if known.any():
-        mean = np.average(centre[known], axis=0, weights=size[known]).astype(np.float32)
-        centre, point = centre - mean, point - mean
-    clusters, behaviours = len(centre), len(point)
+        points = points - np.average(points[centre[known]], axis=0, weights=size[known]).astype(np.float32)
+    square = np.einsum("ud,ud->u", points, points)
+    used, room = len(centre), np.zeros(len(behaviour), np.int64)
     # An opened cluster takes the next free slot.
-    square = np.concatenate([np.einsum("cd,cd->c", centre, centre), np.zeros(behaviours, np.float32)])
-    centre = np.concatenate([centre, np.zeros_like(point)])
-    members = np.concatenate([size, np.zeros(behaviours, np.int64)])
-    chosen = np.empty(behaviours, np.int64)
-    used = clusters
-    step = max(1, _BLOCK_VALUES // max(clusters, 1))
-    for start in range(0, behaviours, step):
-        products = point[start : start + step] @ centre[:clusters].T  # [n', C]
-        for i, product in enumerate(products, start):
-            fresh = centre[clusters:used] @ point[i]
-            # Squared distance less that to the mean, which is the origin: near enough is 0 or less.
-            cost = square[:used] - 2 * np.concatenate([product, fresh])
-            cost[(members[:used] >= most) | np.isnan(cost)] = np.inf
+    centre, members = np.concatenate([centre, room]), np.concatenate([size, room])
+    chosen = np.empty(len(behaviour), np.int64)
+    step = max(1, _BLOCK_VALUES // len(points))
+    for start in range(0, len(behaviour), step):
+        rows = behaviour[start : start + step]
+        # Squared distance less that to the mean, which is the origin: near enough is 0 or less.
+        costs = square - 2 * (points[rows] @ points.T)  # [n', U]
+        costs[np.isnan(costs)] = np.inf
+        for i, of_item in enumerate(costs, start):
+            cost = np.where(members[:used] < most, of_item[centre[:used]], np.inf)
             best = used - 1 - int(cost[::-1].argmin())
             if cost[best] > 0:
                 best = used
-                centre[used], square[used] = point[i], point[i] @ point[i]
+                centre[used] = behaviour[i]
                 used += 1
             members[best] += 1
             chosen[i] = best

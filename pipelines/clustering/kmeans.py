@@ -16,7 +16,7 @@ def divide(points: Floats, weight: Floats, parts: int, rng: np.random.Generator)
     """Lloyd's algorithm from `parts` distinct points drawn by weight, `ITERATIONS` rounds at most.
 
     Args:
-        points: float32 [n, d].
+        points: float32 [n, d]; moved, since a second copy of a million would take half a gigabyte.
         weight: float32 [n], how often each point occurs; equal to k-means of so many copies.
         parts: Number of parts, from 2 to n.
         rng: Draws the first centroids.
@@ -25,10 +25,10 @@ def divide(points: Floats, weight: Floats, parts: int, rng: np.random.Generator)
         Part of every point, int64 [n], below `parts`; a part may be empty.
     """
     # Distances as differences of squares lose what a large common mean hides.
-    points = points - np.average(points, axis=0, weights=weight).astype(np.float32)
+    points -= weight @ points / weight.sum()
     first = points[rng.choice(len(points), parts, replace=False, p=np.divide(weight, weight.sum(), dtype=np.float64))]
     if len(points) >= _LARGE:
-        kmeans = KMeans(parts, init=first, n_init=1, max_iter=ITERATIONS, algorithm="lloyd", copy_x=False)
+        kmeans = KMeans(parts, init=first, n_init=1, max_iter=ITERATIONS, tol=0, algorithm="lloyd", copy_x=False)
         return kmeans.fit_predict(points, sample_weight=weight).astype(np.int64)
     return _lloyd(points, weight, first)
 

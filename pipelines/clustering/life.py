@@ -5,16 +5,16 @@ import zlib
 from contextlib import AbstractContextManager
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from model.config import TwinConfig
 from pipelines.clustering.chunks import split_by_time
-from pipelines.clustering.entries import Entries, Ints, concatenate
+from pipelines.clustering.entries import Entries, Ints
 from pipelines.clustering.groups import UNKNOWN_ITEMS
 from pipelines.clustering.hierarchical import adaptive_parts, divide_until_small
 from pipelines.clustering.kmeans import divide
 from pipelines.clustering.vectors import Floats, ItemVectors
-from pipelines.clustering.virtual_items import in_order, merge, representatives
+from pipelines.clustering.virtual_items import merge, representatives
 
 _SEED_BITS = (1 << 64) - 1
 
@@ -45,24 +45,35 @@ def cluster(entries: Entries, vectors: ItemVectors, config: TwinConfig, user: by
         user: The user's id; with `seed` it decides what is drawn at random.
     """
     entries = entries.take(np.lexsort((entries.item, entries.time)))
-    groups = np.unique(entries.group).tolist()
-    if not groups:
-        return entries
+    return merge(entries, *assign(entries, vectors, config, user))
+
+
+def assign(entries: Entries, vectors: ItemVectors, config: TwinConfig, user: bytes) -> tuple[Ints, Ints]:
+    """The clusters of single behaviours in order of time, then item; otherwise as `cluster`.
+
+    Returns:
+        Cluster of each behaviour, int64 [n], 0 to C - 1; and the behaviour that represents each cluster, int64 [C].
+    """
+    label = np.empty(len(entries), np.int64)
+    representative = [np.zeros(0, np.int64)]
+    clusters = 0
     with one_thread():
-        done = [_cluster_group(entries.take(entries.group == group), vectors, config, user) for group in groups]
-    return in_order(concatenate(done))
-
-
-def _cluster_group(members: Entries, vectors: ItemVectors, config: TwinConfig, user: bytes) -> Entries:
-    group = int(members.group[0])
-    if group == UNKNOWN_ITEMS:
-        label = split_by_time(np.zeros(len(members), np.int64), config.max_cluster_size)
-        return merge(members, label, representatives(label, label, None))
-    rng = np.random.default_rng([config.seed & _SEED_BITS, zlib.crc32(user), group & _SEED_BITS])
-    rows, point, count = np.unique(vectors.rows(members.item), return_inverse=True, return_counts=True)
-    points = vectors.at(rows)
-    label = _divide_group(points, point, count, config, rng)
-    return merge(members, label, representatives(label, point, points))
+        for group in np.unique(entries.group).tolist():
+            members = np.flatnonzero(entries.group == group)
+            if group == UNKNOWN_ITEMS:
+                of_member = split_by_time(np.zeros(len(members), np.int64), config.max_cluster_size)
+                nearest = representatives(of_member, of_member, None)
+            else:
+                rng = np.random.default_rng([config.seed & _SEED_BITS, zlib.crc32(user), group & _SEED_BITS])
+                rows = vectors.rows(entries.item[members])
+                rows, point, count = np.unique(rows, return_inverse=True, return_counts=True)
+                points = vectors.at(rows)
+                of_member = _divide_group(points, point, count, config, rng)
+                nearest = representatives(of_member, point, points)
+            label[members] = clusters + of_member
+            representative.append(members[nearest])
+            clusters += len(nearest)
+    return label, np.concatenate(representative)
 
 
 def one_thread() -> AbstractContextManager[object]:
@@ -83,7 +94,7 @@ def _divide_group(points: Floats, point: Ints, count: Ints, config: TwinConfig, 
         of_item = np.zeros(len(points), np.int64)
     elif config.clustering == "kmeans":
         parts = min(-(-len(point) // most), len(points))
-        of_item = divide(points, count.astype(np.float32), parts, rng)
+        of_item = divide(points.copy(), count.astype(np.float32), parts, rng)
         return np.unique(of_item[point], return_inverse=True)[1]
     else:
         parts_of = adaptive_parts(config.partition_exponent) if config.clustering == "hierarchical" else lambda _: 2

@@ -5,12 +5,16 @@ import os
 import shutil
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.errors import UserError
 from pipelines.clustering.entries import Ints
+
+if TYPE_CHECKING:
+    from model.servable_table import TableRows
 
 Floats = npt.NDArray[np.float32]
 
@@ -45,7 +49,7 @@ class ItemVectors:
     def at(self, rows: Ints) -> Floats:
         """Vectors float32 [n, h * d_k] of rows int64 [n], all of them >= 0."""
         values = np.asarray(self.values[rows])
-        return values if values.dtype == np.float32 else values * np.asarray(self.scale)
+        return np.asarray(values if values.dtype == np.float32 else values * self.scale, np.float32)
 
 
 def save_vectors(vectors: ItemVectors, folder: Path | str) -> None:
@@ -75,7 +79,7 @@ def load_vectors(folder: Path | str) -> ItemVectors:
         VectorsError: The folder holds no vectors.
     """
 
-    def mapped(name: str) -> npt.NDArray[np.generic] | None:
+    def mapped(name: str) -> Any:
         file = Path(folder) / f"{name}.npy"
         return np.load(file, mmap_mode="r", allow_pickle=False) if file.is_file() else None
 
@@ -93,7 +97,11 @@ def servable_vectors(servable: Path) -> ItemVectors:
     """
     from model.servable_table import read_table
 
-    table = read_table(servable)
+    return table_vectors(read_table(servable))
+
+
+def table_vectors(table: "TableRows") -> ItemVectors:
+    """The projections of an item table, without durations; int8 ones stay int8."""
     values = table.projection[1:]
     width = values.shape[1]
     if values.dtype != np.int8:

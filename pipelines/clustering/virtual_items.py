@@ -25,7 +25,7 @@ def merge(entries: Entries, label: Ints, representative: Ints) -> Entries:
     clusters = len(representative)
 
     def summed(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-        return np.bincount(label, values, clusters)
+        return np.asarray(np.bincount(label, values, clusters), np.float64)
 
     base = int(entries.time.min()) if len(entries) else 0
     size = np.bincount(label, entries.size, clusters).astype(np.int64)
@@ -68,7 +68,9 @@ def _distances(label: Ints, point: Ints, points: Floats) -> npt.NDArray[np.float
     pairs, of_pair, count = np.unique(label * len(points) + point, return_inverse=True, return_counts=True)
     cluster, row = np.divmod(pairs, len(points))
     mass = np.bincount(cluster, count)
-    share = csr_array((count / mass[cluster], (cluster, row)), shape=(len(mass), len(points)))
+    # Of another type than the points', it would make a copy of these.
+    weight = (count / mass[cluster]).astype(np.float32)
+    share = csr_array((weight, (cluster, row)), shape=(len(mass), len(points)))
     centroid = share @ points  # [C, d]
     distance = np.empty(len(pairs))
     for start in range(0, len(pairs), _CHUNK):

@@ -20,7 +20,8 @@ from rich.progress import (
 
 def experiment(
     name: Annotated[
-        str, typer.Argument(help="overall, rolling, consistency, length, ablation, case or efficiency; see below.")
+        str,
+        typer.Argument(help="overall, rolling, consistency, length, ablation, case, efficiency or lives; see below."),
     ],
     data: Annotated[
         Path | None, typer.Option(help="Data set folder. Left out: one is simulated in the --out folder.")
@@ -46,6 +47,7 @@ def experiment(
     from each part of the test range once they are tested on it. **consistency**: how much of what attention
     would choose each search finds. **length**: quality by history length. **ablation**: TWIN without its parts.
     **case**: what each search retrieves for one target, and what attention weighs. **efficiency**: speed and memory.
+    **lives**: TWIN-V2 on clustered whole lives, and what each part of it is worth.
 
     Every finished training is kept in OUT/cells, so the same command goes on after a crash, and another experiment
     in the same folder takes over what it needs. The report is OUT/NAME/report.html.

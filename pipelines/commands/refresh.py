@@ -56,7 +56,7 @@ def refresh(
     if latest is None:
         raise job.RefreshError(f"{model_dir}: no published version (a folder named by a number); run `twin run` first")
     servable = versions(model_dir)[latest]
-    columns = load_schema(schema or _schema_of(servable))
+    columns = load_schema(schema or schema_of(servable))
     options = beam_options(beam_args or ())
     with make_display(console) as display:
         report = job.refresh(
@@ -91,7 +91,12 @@ def without_unused_clients() -> Iterator[None]:
             del sys.modules[name]
 
 
-def _schema_of(servable: Path) -> Path:
+def schema_of(servable: Path) -> Path:
+    """The schema folder that a servable carries.
+
+    Raises:
+        UserError: It carries none, or several.
+    """
     from model.errors import UserError
 
     folders = sorted(servable.glob("assets.extra/schema/*/"))

@@ -57,21 +57,23 @@ def lines(
     x_name: str,
     y_name: str,
     y_range: tuple[float, float] | None = None,
+    logarithmic: bool = True,
 ) -> str:
-    """Lines over a common logarithmic axis, with a legend.
+    """Lines over a common axis, with a legend.
 
     Args:
         series: Name to points.
         x_name, y_name: What the axes are.
         y_range: Of the vertical axis; None fits it to the points.
+        logarithmic: Whether the horizontal axis is.
     """
     points = [(x, y) for line in series.values() for x, y in line if y is not None]
     if not points:
         return _svg(400, 30, [_text(4, 20, "nothing to show")])
-    left, top, width, height = 70, 14, 520, 330
+    left, top, width, height = 70, 24, 520, 330
 
     def place(x: float) -> float:
-        return math.log10(max(x, 1e-9))
+        return math.log10(max(x, 1e-9)) if logarithmic else x
 
     xs = [place(x) for x, _ in points]
     ys = y_range or [y for _, y in points]

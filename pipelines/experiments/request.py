@@ -15,6 +15,7 @@ HEADINGS = {
     "ablation": "What each part of TWIN is worth",
     "case": "A case: what is retrieved and what is weighed",
     "efficiency": "What each model costs",
+    "lives": "Whole lives",
 }
 """Name of every experiment to the heading of its report."""
 

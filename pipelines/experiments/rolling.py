@@ -23,7 +23,9 @@ def rolling(study: Study) -> Outcome:
         for model, results in runs.items()
     }
     targets = [runs[study.models[0]][0]["periods"][i]["targets"] for i in range(len(periods))]
-    chart = lines({title(m): list(enumerate(auc, start=1)) for m, auc in by_period.items()}, "period", "AUC")
+    chart = lines(
+        {title(m): list(enumerate(auc, start=1)) for m, auc in by_period.items()}, "period", "AUC", logarithmic=False
+    )
     rows = [[title(model), *(number(auc) for auc in by_period[model])] for model in study.models]
     rows.append(["targets", *(f"{count:,}" for count in targets)])
     header = ["model", *(f"period {i}" for i in range(1, len(periods) + 1))]

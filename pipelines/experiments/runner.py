@@ -22,6 +22,7 @@ from pipelines.experiments.contenders import choose
 from pipelines.experiments.dataset import prepare, simulated
 from pipelines.experiments.efficiency import efficiency
 from pipelines.experiments.length import length
+from pipelines.experiments.lives import lives
 from pipelines.experiments.overall import overall
 from pipelines.experiments.report import Outcome, render
 from pipelines.experiments.request import HEADINGS, ExperimentRequest
@@ -39,6 +40,7 @@ EXPERIMENTS: dict[str, Callable[[Study], Outcome]] = {
     "ablation": ablation,
     "case": case,
     "efficiency": efficiency,
+    "lives": lives,
 }
 
 

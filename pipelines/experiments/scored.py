@@ -35,8 +35,14 @@ class Scored:
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """All targets of several parts."""
+        none = np.zeros(0, np.float32)
+        parts = parts or [cls(none.astype(np.int64), none.astype(np.int64), none, none)]
         names = [field.name for field in dataclasses.fields(cls)]
-        return cls(*(np.concatenate([np.zeros(0), *(getattr(part, name) for part in parts)]) for name in names))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def where(self, wanted: np.ndarray) -> "Scored":
+        """The targets for which `wanted` bool [M] is true."""
+        return Scored(self.user[wanted], self.item[wanted], self.label[wanted], self.pctr[wanted])
 
     def metrics(self) -> dict[str, Any]:
         """AUC, GAUC, AUC within the targets of one item, log loss and counts; None where undefined."""
@@ -78,10 +84,27 @@ def user_windows(files: Sequence[str], schema: DatasetSchema, config: TwinConfig
 
     def windows_of(serialized: tf.Tensor) -> tf.data.Dataset:
         example = tf.io.parse_single_example(serialized, spec)
-        user = tf.strings.to_hash_bucket_fast(example["user_id"], _HASHES)
+        user = _user_hash(example["user_id"])
         targets = tf.cast(tf.size(example["target/item_id"]), tf.int64)
         starts = tf.data.Dataset.range(0, targets, config.targets_per_window)
         return starts.map(lambda start: cut_window(example, tf.cast(start, tf.int32), schema, config) | {"user": user})
 
     records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
     return records.flat_map(windows_of).padded_batch(config.users_per_batch).prefetch(2)
+
+
+def behaviours_by_user(files: Sequence[str]) -> dict[int, int]:
+    """Number of behaviours by `Scored.user`, from per-user Examples, one a user."""
+    spec = {
+        "user_id": tf.io.FixedLenFeature([], tf.string),
+        "history/item_id": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
+    }
+    parsed = tf.data.TFRecordDataset(list(files), compression_type="GZIP").map(
+        lambda record: tf.io.parse_single_example(record, spec)
+    )
+    counted = parsed.map(lambda p: (_user_hash(p["user_id"]), tf.size(p["history/item_id"])))
+    return {int(user): int(count) for user, count in counted.as_numpy_iterator()}
+
+
+def _user_hash(user_id: tf.Tensor) -> tf.Tensor:
+    return tf.strings.to_hash_bucket_fast(user_id, _HASHES)

@@ -11,7 +11,7 @@ from model.ranker import TwinRanker
 from model.search_features import SearchArray
 from model.train import Progress
 from pipelines.experiments.budget import Budget
-from pipelines.experiments.cells import CellStore
+from pipelines.experiments.cells import CellStore, fingerprint
 from pipelines.experiments.contenders import configure, title
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.periods import Period
@@ -162,7 +162,7 @@ class Study:
             score = Scorer(ranker, self.data.schema)
             learned, scored = self.data.files("eval"), []
             for number, period in enumerate(periods, start=1):
-                progress = self._progress(f"{setting.name}, before period {number} of {len(periods)}")
+                progress = self.progress(f"{setting.name}, before period {number} of {len(periods)}")
                 fit_further(ranker, self.data, learned, progress)
                 scored.append(score(period.files))
                 learned = period.files
@@ -193,7 +193,13 @@ class Study:
         identity = self._identity(Setting("twin", setting.seed, setting.rate)) | {"code": _pre_training_code()}
         name = f"item-embeddings-seed{setting.seed}-rate{setting.rate:g}"
         file = self._cells.file(name, identity).with_suffix(".npz")
-        return search_arrays(self.data, config, file, self._progress(f"{title(setting.model)}, pre-training"))
+        return search_arrays(self.data, config, file, self.progress(f"{title(setting.model)}, pre-training"))
+
+    def folder(self, kind: str, identity: Mapping[str, Any]) -> Path:
+        """Where something of this identity is kept; the folder it lies in is there."""
+        parent = self._cells.folder.parent / kind
+        parent.mkdir(exist_ok=True)
+        return parent / fingerprint(identity)[:16]
 
     def identity_of(self, model: str, **more: Any) -> dict[str, Any]:
         """What a measurement of the model's first trained ranker depends on."""
@@ -209,9 +215,10 @@ class Study:
 
     def _fit(self, setting: Setting) -> Trained:
         config, search = setting.config(self.config), self.search(setting)
-        return fit(self.data, config, self.catalog(), search, self._progress(setting.name))
+        return fit(self.data, config, self.catalog(), search, self.progress(setting.name))
 
-    def _progress(self, name: str) -> Progress:
+    def progress(self, name: str) -> Progress:
+        """Shows the progress of a training under a name."""
         return lambda done, total, text: self.display.within(done / total, f"{name}, {text}")
 
     def _weights(self, setting: Setting) -> Path:

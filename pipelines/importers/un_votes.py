@@ -20,6 +20,8 @@ TEST_SESSION = 66
 TRAIN_FROM_SESSION = 58
 _STANCES = ("no", "abstain", "yes")
 _WORD = re.compile(r"[a-z0-9]+")
+_NUMBER = re.compile(r"R(?:ES)?/\d+/(\d+)")
+_PLACE_WIDTHS = (8, 32)
 _SAYS_NOTHING = ENGLISH_STOP_WORDS | {"resolution", "resolutions", "adopted", "general", "assembly", "un"}
 _STEMMER = SnowballStemmer("english")
 
@@ -108,6 +110,7 @@ def _items(roll_calls: pa.Table) -> pa.Table:
             "rcid": roll_calls["rcid"],
             "title_words": pa.array(words, pa.list_(pa.string())),
             "issues": pa.array(issues, pa.list_(pa.string())),
+            "place": pa.array([_places(of) for of in roll_calls["unres"].to_pylist()], pa.list_(pa.string())),
             "kind": _kinds(roll_calls["amend"].to_pylist(), roll_calls["para"].to_pylist()),
             "session": roll_calls["session"],
             "title": titles,
@@ -122,6 +125,19 @@ def _titles(titles: list[str | None], resolutions: list[str | None]) -> list[str
         if title and resolution:
             of_resolution.setdefault(resolution, title)
     return [title or of_resolution.get(of or "", "") for title, of in zip(titles, resolutions, strict=True)]
+
+
+def _places(resolution: str | None) -> list[str]:
+    """Where a resolution's number lies in its session, as ranges that overlap: near numbers share most of them.
+
+    A session takes up the committees' drafts in much the same order as the one before it, so the number says what a
+    roll call without a title (all of sessions 69 and 70) is about.
+    """
+    found = _NUMBER.search(resolution or "")
+    if found is None:
+        return []
+    number = int(found[1])
+    return [f"{width}+{shift}:{(number + shift) // width}" for width in _PLACE_WIDTHS for shift in (0, width // 2)]
 
 
 def _kinds(amendments: list[float | None], paragraphs: list[float | None]) -> list[str]:

@@ -1,21 +1,16 @@
 """Measures the preprocessing job on a data set folder."""
 
 import json
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-
-import psutil
 
 from model.errors import UserError
 from model.schema import load_schema
 from pipelines.beam_options import beam_options
+from pipelines.peak_memory import peak_memory
 from pipelines.preprocess.job import OutputPaths, preprocess
 from pipelines.preprocess.split_config import SplitConfig
-
-_SAMPLE_SECONDS = 0.05
 
 
 def measure(data: Path, out: Path, beam_args: Sequence[str]) -> dict[str, float | int]:
@@ -42,7 +37,7 @@ def measure(data: Path, out: Path, beam_args: Sequence[str]) -> dict[str, float 
         split = SplitConfig(*(int(borders[name]) for name in names))
     except KeyError as error:
         raise UserError(f"{file}: {error} is missing; expected schema and split with its four borders") from None
-    with _peak_memory() as peak:
+    with peak_memory() as peak:
         begin = time.monotonic()
         report = preprocess(data, schema, split, OutputPaths.under(out), beam_options(beam_args))
         seconds = time.monotonic() - begin
@@ -53,29 +48,3 @@ def measure(data: Path, out: Path, beam_args: Sequence[str]) -> dict[str, float 
         "events_per_s": round(events / seconds, 1),
         "peak_rss_gb": round(peak[0] / 1e9, 3),
     }
-
-
-@contextmanager
-def _peak_memory() -> Iterator[list[int]]:
-    """Samples the resident memory of this process and its children; the list's one value is the peak in bytes."""
-    process = psutil.Process()
-    peak = [0]
-    stop = threading.Event()
-
-    def sample() -> None:
-        while not stop.wait(_SAMPLE_SECONDS):
-            total = 0
-            for one in [process, *process.children(recursive=True)]:
-                try:
-                    total += one.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            peak[0] = max(peak[0], total)
-
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        stop.set()
-        thread.join()

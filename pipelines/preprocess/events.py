@@ -36,8 +36,8 @@ def malformed_letters(table: str, file: str, chunk: Chunk) -> list[DeadLetter]:
 class ParseEvents(beam.DoFn):  # type: ignore[misc]
     """Spans of the events table -> (partition, `Segment`) of the events written to spill files.
 
-    Side input: the sorted item keys of the catalog, int64. Tagged outputs: `letters` (lists of `DeadLetter`) and
-    `counts` ((name, number)).
+    Side input: the sorted item keys of the catalog, int64, or None to take events of any item. Tagged outputs:
+    `letters` (lists of `DeadLetter`) and `counts` ((name, number)).
 
     Args:
         schema: The declared columns.
@@ -56,7 +56,7 @@ class ParseEvents(beam.DoFn):  # type: ignore[misc]
         """Small chunks of a bundle share a spill file."""
         self._writer = SpillWriter(*self._spill)
 
-    def process(self, span: Span, catalog: npt.NDArray[np.int64]) -> Iterator[Any]:
+    def process(self, span: Span, catalog: Any = None) -> Iterator[Any]:
         """Reads and checks one span."""
         for chunk in read_chunks(span):
             yield TaggedOutput(COUNTS, ("read_events", len(chunk.rows) + len(chunk.malformed)))
@@ -72,7 +72,7 @@ class ParseEvents(beam.DoFn):  # type: ignore[misc]
         """Writes what is pending."""
         yield from map(in_global_window, self._writer.flush())
 
-    def _check(self, span: Span, chunk: Chunk, catalog: npt.NDArray[np.int64]) -> tuple[Ids, Events, LetterBook]:
+    def _check(self, span: Span, chunk: Chunk, catalog: npt.NDArray[np.int64] | None) -> tuple[Ids, Events, LetterBook]:
         schema, columns = self._schema, chunk.columns
         book = LetterBook("events", span.file, chunk.rows)
 
@@ -100,7 +100,8 @@ class ParseEvents(beam.DoFn):  # type: ignore[misc]
             parsed = parse(columns[feature.name], feature)
             reject(parsed.bad, Reason.BAD_VALUE, feature.name)
             features[feature.name] = parsed.values
-        reject(~contains(catalog, keys), Reason.ITEM_NOT_IN_CATALOG, item)
+        if catalog is not None:
+            reject(~contains(catalog, keys), Reason.ITEM_NOT_IN_CATALOG, item)
         flags = (positive * LABEL_BIT + behaves * BEHAVIOUR_BIT).astype(np.uint8)
         file = np.full(len(keys), span.file_index, np.int32)
         return users, Events(keys, times, file, chunk.rows, flags, features), book

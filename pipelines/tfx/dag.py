@@ -14,6 +14,7 @@ from model.search_features import empty_search_features
 from pipelines.tfx.evaluation import evaluation_config
 from pipelines.tfx.example_gen import SequenceExampleGen
 from pipelines.tfx.fingerprints import code_fingerprint, data_fingerprint, schema_fingerprint
+from pipelines.tfx.history_clusterer import HistoryClusterer
 from pipelines.tfx.item_projector import ItemProjector
 from pipelines.tfx.last_blessed import LastBlessedBefore
 from pipelines.tfx.plan import Plan
@@ -25,21 +26,23 @@ from pipelines.tfx.target_scorer import EVALUATED_SPLIT, TargetScorer
 from pipelines.tfx.trainer import TwinTrainer
 from pipelines.transform import catalog_transform_config, user_transform_config
 
+PLAIN_TRAINER = "PlainTrainer"
+"""Trains the TWIN by whose item table histories are clustered."""
 _EXAMPLES_PER_BATCH = 16
 _TRANSFORM = "pipelines.transform"
 
-LastBlessed = Callable[[str, tfx.types.BaseChannel, int | None], tfx.dsl.Resolver]
-"""(component id, artifact that is younger than the wanted model, time from which on it must have learned no target)
--> resolver with the output `model`."""
+LastBlessed = Callable[[str, tfx.types.BaseChannel, int | None, bool], tfx.dsl.Resolver]
+"""(component id, artifact that is younger than the wanted model, time from which on it must have learned no target,
+whether it then is to read clustered histories) -> resolver with the output `model`."""
 
 
 def last_blessed_before(
-    component_id: str, before: tfx.types.BaseChannel, unseen_from_ms: int | None
+    component_id: str, before: tfx.types.BaseChannel, unseen_from_ms: int | None, clustered: bool
 ) -> tfx.dsl.Resolver:
     """The last blessed model older than `before`: a rerun of unchanged work finds the same one and stays cached."""
     return tfx.dsl.Resolver(
         strategy_class=LastBlessedBefore,
-        config={} if unseen_from_ms is None else {"unseen_from_ms": unseen_from_ms},
+        config={} if unseen_from_ms is None else {"unseen_from_ms": unseen_from_ms, "clustered": clustered},
         model=tfx.dsl.Channel(type=Model),
         model_blessing=tfx.dsl.Channel(type=ModelBlessing),
         before=before,
@@ -83,29 +86,45 @@ def components(plan: Plan, last_blessed: LastBlessed = last_blessed_before) -> l
     catalog_transform = _transform(
         catalog, catalog_schema_gen.outputs["schema"], "catalog", catalog_transform_config(plan.schema, plan.config)
     ).with_id("CatalogTransform")
-    base = last_blessed("LastBlessedBase", examples, None)
+    base = last_blessed("LastBlessedBase", examples, None, plan.config.clustered)
+    config = _without_thresholds(plan.config)
     learned_from = {
         "examples": examples,
         "catalog": catalog,
         "user_transform_graph": user_transform.outputs["transform_graph"],
         "catalog_transform_graph": catalog_transform.outputs["transform_graph"],
         "schema_folder": schema_folder,
-        "config": _without_thresholds(plan.config).to_yaml(),
+        "config": config.to_yaml(),
     }
-    search_nodes: list[tfx.types.BaseNode] = []
+    trained_by = {
+        "eval_start_ms": plan.split.eval_start_ms,
+        "code_fingerprint": code_fingerprint("pipelines.tfx.trainer"),
+    }
+    started_from = {"base_model": base.outputs["model"], "base_before_ms": plan.split.train_start_ms}
+    nodes_before: list[tfx.types.BaseNode] = []
     searched_by: dict[str, tfx.types.BaseChannel] = {}
-    if empty_search_features(plan.config):
+    if empty_search_features(config):
         code = code_fingerprint("pipelines.tfx.search_features")
-        search_nodes = [SearchFeatures(**learned_from, code_fingerprint=code)]
-        searched_by = {"search_features": search_nodes[0].outputs["search_features"]}
-    trainer = TwinTrainer(
-        **learned_from,
-        **searched_by,
-        train_start_ms=plan.split.train_start_ms,
-        eval_start_ms=plan.split.eval_start_ms,
-        code_fingerprint=code_fingerprint("pipelines.tfx.trainer"),
-        base_model=base.outputs["model"],
-    )
+        nodes_before = [SearchFeatures(**learned_from, code_fingerprint=code)]
+        searched_by = {"search_features": nodes_before[0].outputs["search_features"]}
+    if config.clustered:
+        plain = dataclasses.replace(config, interest="twin").to_yaml()
+        plain_trainer = TwinTrainer(
+            **{**learned_from, "config": plain}, **trained_by, **started_from, component=PLAIN_TRAINER
+        )
+        clusterer = HistoryClusterer(
+            examples=examples,
+            catalog=catalog,
+            model=plain_trainer.outputs["model"],
+            schema_folder=schema_folder,
+            config=config.to_yaml(),
+            code_fingerprint=code_fingerprint("pipelines.tfx.history_clusterer"),
+        )
+        nodes_before = [plain_trainer.with_id(PLAIN_TRAINER), clusterer]
+        examples = learned_from["examples"] = clusterer.outputs["clustered_examples"]
+        # Another epoch of the same targets, no more: none of them is evaluated on.
+        started_from = {"base_model": plain_trainer.outputs["model"], "base_before_ms": plan.split.eval_start_ms}
+    trainer = TwinTrainer(**learned_from, **searched_by, **trained_by, **started_from, component="TwinTrainer")
     projector = ItemProjector(
         model=trainer.outputs["model"],
         catalog=catalog,
@@ -120,7 +139,7 @@ def components(plan: Plan, last_blessed: LastBlessed = last_blessed_before) -> l
         code_fingerprint=code_fingerprint("pipelines.tfx.servable_assembler"),
     )
     servable = assembler.outputs["servable"]
-    baseline = last_blessed("LastBlessedBaseline", servable, plan.split.eval_start_ms)
+    baseline = last_blessed("LastBlessedBaseline", servable, plan.split.eval_start_ms, config.clustered)
     scorer = TargetScorer(
         examples=examples,
         servable=servable,
@@ -154,7 +173,7 @@ def components(plan: Plan, last_blessed: LastBlessed = last_blessed_before) -> l
         user_transform,
         catalog_transform,
         base,
-        *search_nodes,
+        *nodes_before,
         trainer,
         projector,
         assembler,

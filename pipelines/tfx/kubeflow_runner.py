@@ -48,13 +48,15 @@ def compile_pipeline(plan: Plan, pipeline_root: str, image: str, out: Path, beam
     runner.run(pipeline, write_out=True)
 
 
-def last_blessed(component_id: str, before: tfx.types.BaseChannel, unseen_from_ms: int | None) -> tfx.dsl.Resolver:
+def last_blessed(
+    component_id: str, before: tfx.types.BaseChannel, unseen_from_ms: int | None, clustered: bool
+) -> tfx.dsl.Resolver:
     """The last blessed model of all: Kubeflow's backend resolves it, and knows no strategy but TFX's own.
 
     A rerun of unchanged work therefore starts from the model of the first run and is not taken from the cache, and the
-    comparison is fair only while the split's borders move forward.
+    comparison is fair only while the split's borders move forward and histories stay clustered, or plain.
     """
-    del before, unseen_from_ms
+    del before, unseen_from_ms, clustered
     return tfx.dsl.Resolver(
         strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
         model=tfx.dsl.Channel(type=Model),

@@ -8,6 +8,8 @@ from ml_metadata import MetadataStore
 from tfx import v1 as tfx
 from tfx.types import Artifact
 
+from model.config import TwinConfig
+from model.export import EXTRA
 from model.warm_start import why_cold
 from pipelines.tfx.files import servable_path
 
@@ -27,10 +29,12 @@ class LastBlessedBefore(tfx.dsl.experimental.ResolverStrategy):
         unseen_from_ms: Begin of the targets on which models are compared. A model that has learned some of them, as it
             may after the split's borders moved back, would win unfairly: it is passed over for the one before it, and
             the log tells why. None: any model will do.
+        clustered: Where models are compared, whether on Examples of clustered histories: a model of others is passed
+            over too, as one cannot read them and the other would not know their sizes.
     """
 
-    def __init__(self, unseen_from_ms: int | None = None) -> None:
-        self._unseen_from_ms = unseen_from_ms
+    def __init__(self, unseen_from_ms: int | None = None, clustered: bool = False) -> None:
+        self._unseen_from_ms, self._clustered = unseen_from_ms, clustered
 
     def resolve_artifacts(
         self, store: MetadataStore, input_dict: Mapping[str, list[Artifact]]
@@ -59,7 +63,10 @@ class LastBlessedBefore(tfx.dsl.experimental.ResolverStrategy):
     def _fair(self, model: Artifact) -> bool:
         if self._unseen_from_ms is None:
             return True
-        reason = why_cold(servable_path(model), self._unseen_from_ms, self._unseen_from_ms)
+        servable = servable_path(model)
+        reason = why_cold(servable, self._unseen_from_ms, self._unseen_from_ms)
+        if TwinConfig.load(servable / EXTRA / "config.yaml").clustered != self._clustered:
+            reason = "the last blessed model reads other histories: one of the two reads clusters"
         if reason:
             logging.getLogger("absl").warning("Not compared with %s: %s", model.uri, reason)
         return reason is None

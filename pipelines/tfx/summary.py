@@ -10,8 +10,10 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
+from pipelines.preprocess.split_config import SPLITS
 from pipelines.score_metrics import score_metrics, within_item_auc
 from pipelines.scoring import read_scores
+from pipelines.tfx.dag import PLAIN_TRAINER
 from pipelines.tfx.dataset_json import read_dataset_json
 from pipelines.tfx.evaluation import BASELINE, CANDIDATE
 from pipelines.tfx.plan import Plan
@@ -19,6 +21,7 @@ from pipelines.tfx.run_records import Output
 from pipelines.tfx.target_scorer import EVALUATED_SPLIT, PREDICTION, SCORED_SPLITS
 from pipelines.tfx.trainer import REPORT
 
+CLUSTERER = "HistoryClusterer"
 _COUNTS = ("positives", "targets")
 
 Outputs = Mapping[str, Mapping[str, Output]]
@@ -51,6 +54,7 @@ def summarise(plan: Plan, outputs: Outputs, components: Mapping[str, Any], run_d
         "servable_check": check["reason"] or "passed",
         "metrics": _metrics(outputs, plan),
         "training": json.loads((outputs["TwinTrainer"]["model_run"].uri / REPORT).read_text()),
+        **_clustering(outputs),
         "counts": {key: report[key] for key in ("events", "items", "users", "examples")},
         "table": {
             "rows": about["table_rows"],
@@ -63,7 +67,7 @@ def summarise(plan: Plan, outputs: Outputs, components: Mapping[str, Any], run_d
         "peak_rss_gb": max((component["peak_rss_gb"] for component in components.values()), default=0.0),
         "paths": {
             "servable": pushed.get("pushed_destination") or str(servable),
-            "examples": str(outputs["SequenceExampleGen"]["examples"].uri),
+            "examples": str(_learned_from(outputs).uri),
             "catalog": str(outputs["SequenceExampleGen"]["catalog"].uri),
             "dead_letters": str(outputs["SequenceExampleGen"]["report"].uri / "dead_letters"),
             "model": str(outputs["TwinTrainer"]["model"].uri / "Format-Serving"),
@@ -72,6 +76,23 @@ def summarise(plan: Plan, outputs: Outputs, components: Mapping[str, Any], run_d
             "log": str(run_dir / "logs" / "tfx.log"),
         },
     }
+
+
+def _clustering(outputs: Outputs) -> dict[str, Any]:
+    """Where histories are clustered, the clustering's counts by split, and the training of the model behind it."""
+    if CLUSTERER not in outputs:
+        return {}
+    report = outputs[CLUSTERER]["report"].uri
+    return {
+        "plain_training": json.loads((outputs[PLAIN_TRAINER]["model_run"].uri / REPORT).read_text()),
+        "clustering": {split: json.loads((report / f"{split}.json").read_text()) for split in SPLITS},
+    }
+
+
+def _learned_from(outputs: Outputs) -> Output:
+    if CLUSTERER in outputs:
+        return outputs[CLUSTERER]["clustered_examples"]
+    return outputs["SequenceExampleGen"]["examples"]
 
 
 def _metrics(outputs: Outputs, plan: Plan) -> dict[str, Any]:

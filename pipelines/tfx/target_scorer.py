@@ -52,7 +52,7 @@ def TargetScorer(  # noqa: N802
             _write(scored, split, f"{scores.uri}/Split-{split}/scores")
     scores.split_names = artifact_utils.encode_split_names(list(SCORED_SPLITS))
     for split in SCORED_SPLITS:
-        _require_as_many(split, split_files(examples, split), split_files(scores, split))
+        _require_all(split, split_files(examples, split), split_files(scores, split))
 
 
 def _read(pipeline: beam.Pipeline, split: str, folder: str) -> beam.PCollection:
@@ -72,12 +72,16 @@ def _write(scored: beam.PCollection, split: str, prefix: str) -> None:
     )
 
 
-def _require_as_many(split: str, examples: list[str], scores: list[str]) -> None:
-    """Raises RuntimeError unless every Example has its scores: a sink that wrote nothing must not pass for success."""
+def _require_all(split: str, examples: list[str], scores: list[str]) -> None:
+    """Raises RuntimeError unless every target has its score: a sink that wrote nothing must not pass for success."""
+    read, written = _count(examples, "target/label"), _count(scores, "label")
+    if read != written:
+        raise RuntimeError(f"split {split!r}: {read} targets, but scores of {written}")
+
+
+def _count(files: list[str], feature: str) -> int:
     import tensorflow as tf
 
-    read, written = (
-        sum(1 for _ in tf.data.TFRecordDataset(files, compression_type="GZIP")) for files in (examples, scores)
-    )
-    if read != written:
-        raise RuntimeError(f"split {split!r}: {read} Examples, but scores of {written}")
+    spec = {feature: tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)}
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP")
+    return sum(int(tf.size(tf.io.parse_single_example(record, spec)[feature])) for record in records)

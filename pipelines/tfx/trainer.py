@@ -27,8 +27,9 @@ def TwinTrainer(  # noqa: N802
     catalog_transform_graph: tfx.dsl.components.InputArtifact[TransformGraph],
     schema_folder: tfx.dsl.components.Parameter[str],
     config: tfx.dsl.components.Parameter[str],
-    train_start_ms: tfx.dsl.components.Parameter[int],
+    base_before_ms: tfx.dsl.components.Parameter[int],
     eval_start_ms: tfx.dsl.components.Parameter[int],
+    component: tfx.dsl.components.Parameter[str],
     code_fingerprint: tfx.dsl.components.Parameter[str],
     model: tfx.dsl.components.OutputArtifact[Model],
     model_run: tfx.dsl.components.OutputArtifact[ModelRun],
@@ -46,12 +47,15 @@ def TwinTrainer(  # noqa: N802
         user_transform_graph, catalog_transform_graph: Vocabularies and buckets.
         schema_folder: Columns of the data set.
         config: A `TwinConfig` as YAML.
-        train_start_ms, eval_start_ms: Half-open time range of the training targets.
+        base_before_ms: The base must have learned no targets at or after this: the begin of the training targets, or
+            where it has learned them in the same run, their end.
+        eval_start_ms: End of the training targets.
+        component: This component's id, under which it tells its progress.
         code_fingerprint: Nothing but a part of the cache key.
         model: The trained model as a SavedModel, its item table made from the last weights.
         model_run: `training.json`, what the training did.
         base_model: A servable to start from. Training starts from random weights without one, and where the rule of
-            `model.warm_start.why_cold` forbids it: the base must not have seen targets at or after `train_start_ms`.
+            `model.warm_start.why_cold` forbids it.
         search_features: What the search of the configuration's `interest` reads of items, if it reads anything.
     """
     schema = load_schema(schema_folder)
@@ -60,7 +64,7 @@ def TwinTrainer(  # noqa: N802
     encoders = read_encoders(local_path(user_transform_graph.uri), local_path(catalog_transform_graph.uri), schema)
     base = servable_path(base_model) if base_model else None
     search = load_search_features(local_path(search_features.uri)) if search_features else None
-    cold = why_cold(base, train_start_ms, eval_start_ms) if base else "there is no blessed model yet"
+    cold = why_cold(base, base_before_ms, eval_start_ms) if base else "there is no blessed model yet"
     try:
         report = train(
             schema,
@@ -70,7 +74,7 @@ def TwinTrainer(  # noqa: N802
             split_files(catalog, CATALOG_SPLIT),
             out,
             None if cold else base,
-            lambda done, total, text: emit("TwinTrainer", "progress", done=done, total=total, message=text),
+            lambda done, total, text: emit(component, "progress", done=done, total=total, message=text),
             eval_start_ms,
             search,
         )

@@ -18,10 +18,12 @@ def predict(
     grpc: Annotated[str, typer.Option(help="host:port of the server's gRPC endpoint.")] = "127.0.0.1:8500",
     rest: Annotated[str | None, typer.Option(help="host:port of its REST endpoint; used instead of gRPC.")] = None,
     model: Annotated[str, typer.Option(help="Name of the model.")] = "twin",
-    version: Annotated[int | None, typer.Option(help="Version to ask; default: the newest.")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Version to ask; default: the newest.")
+    ] = None,
     signature: Annotated[str | None, typer.Option(help="Signature to run; default: serving_default.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Candidates to show.")] = 10,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Deadline in seconds.")] = 10.0,
+    timeout: Annotated[float, typer.Option(min=0.001, max=86400, help="Deadline in seconds.")] = 10.0,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Ask a running model server, embedded or real TF Serving, to score the candidates of a request.

@@ -15,7 +15,9 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 = any free one, printed.")] = 8500,
     rest_port: Annotated[int, typer.Option(min=0, max=65535, help="REST port; 0 = any free one, printed.")] = 8501,
     host: Annotated[str, typer.Option(help="Address the embedded server listens on.")] = "127.0.0.1",
-    poll_seconds: Annotated[float, typer.Option(min=0.05, help="Time between two looks for new versions.")] = 1.0,
+    poll_seconds: Annotated[
+        float, typer.Option(min=0.05, max=86400, help="Time between two looks for new versions.")
+    ] = 1.0,
     max_request_mb: Annotated[
         int, typer.Option(min=1, max=2047, help="Longest request the embedded server takes, in MiB.")
     ] = 256,

@@ -187,6 +187,7 @@ def ragged_tensor(target: Target, value: Any) -> None:
         ("", "JSON Parse error: The document is empty"),
         ('{"a": 1} x', "JSON Parse error: The document root must not be followed by other values. at offset: 9"),
         ('{"a": 1e999}', "JSON Parse error: Number too big to be stored in double. at offset: "),
+        (f'{{"a": {"1" * 299}e99}}', "JSON Parse error: Number too big to be stored in double. at offset: "),
         ('{"instances": [1, 2}', "JSON Parse error: Missing a comma or ] after an array element. at offset: 19"),
         ("{'instances': [1]}", "JSON Parse error: Missing a name for object member. at offset: 1"),
         ('{"instances": nope}', "JSON Parse error: Invalid value. at offset: "),

@@ -76,6 +76,8 @@ def failing_record(target: Target, version: int, what: str) -> None:
     eventually(target, "END", lambda: target.states("warm_bad").get(10 * version) == "END", "warm_bad")
     checks.equal("factor of the old version", target.factor("warm_bad"), before)
     status = checks.rpc_ok(target.status("warm_bad", version=10 * version)).model_version_status[0].status
+    if version == 5:
+        checks.equal("error code (INVALID_ARGUMENT)", status.error_code, 3)
     checks.holds("an error code", status.error_code != 0, status)
     publish_tiny(target.files, "warm_bad", str(10 * version + 1), float(version))
     eventually(target, "the next version", lambda: target.factor("warm_bad") == float(version), "warm_bad")

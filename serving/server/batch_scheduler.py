@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from serving.server.batching_parameters import BatchingParameters
 from serving.server.status import Code, ServingError, invalid
 
+# A condition refuses to wait for centuries.
+_LONGEST_WAIT_S = 3600.0
+
 Outputs = Mapping[str, NDArray[np.generic]]
 
 
@@ -177,7 +180,7 @@ class BatchScheduler:
                 found = self._take(now)
                 if found is None:
                     soonest = min((queue.ready_at() for queue in self._waiting), default=None)
-                    self._changed.wait(None if soonest is None else max(0.0, soonest - now))
+                    self._changed.wait(None if soonest is None else min(max(0.0, soonest - now), _LONGEST_WAIT_S))
         queue, batch = found
         queue.process(batch)
         return True

@@ -95,7 +95,8 @@ class BatchingSession:
 
     def _answers(self, fetches: list[str], batch: list[Task], now: float) -> list[Outputs]:
         size = sum(task.size for task in batch)
-        padded = self._parameters.padded_size(size)
+        # Without rows there is none to repeat.
+        padded = self._parameters.padded_size(size) if size else 0
         PADDING_SIZE.add(padded - size, str(padded))
         PROCESSED_BATCH_SIZE.add(padded)
         feeds = {
@@ -139,7 +140,7 @@ def _timeout_ms(batch: list[Task], now: float) -> int:
 
 
 def _merged(name: str, values: list[Array], padding: int, parameters: BatchingParameters) -> Array:
-    """One input of a whole batch: the tasks' rows, then `padding` times the first row of the last task."""
+    """One input of a whole batch: the tasks' rows, then `padding` times the first row of the last task with rows."""
     shapes = {value.shape[1:] for value in values}
     if len(shapes) > 1:
         if not parameters.pad_variable_length_inputs or len({len(shape) for shape in shapes}) > 1:
@@ -152,7 +153,8 @@ def _merged(name: str, values: list[Array], padding: int, parameters: BatchingPa
         longest = np.max(np.array(list(shapes)), axis=0)
         values = [_lengthened(value, longest.tolist()) for value in values]
     if padding:
-        values = [*values, np.repeat(values[-1][:1], padding, axis=0)]
+        last = next(value for value in reversed(values) if len(value))
+        values = [*values, np.repeat(last[:1], padding, axis=0)]
     return values[0] if len(values) == 1 else np.concatenate(values)
 
 

@@ -1,6 +1,7 @@
 """Makes a version directory into a servable that is ready for requests."""
 
 import logging
+import threading
 import time
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class ServableLoader:
             intra_op_parallelism_threads=options.intra_op_threads, inter_op_parallelism_threads=options.inter_op_threads
         )
         self._batching = server_batching_parameters(options.enable_batching, options.batching_parameters_file)
+        self._stopped = threading.Event()
         self._scheduler = BatchScheduler(self._batching.num_batch_threads) if self._batching else None
 
     def load(self, path: Path) -> Servable:
@@ -51,6 +53,10 @@ class ServableLoader:
             servable.close()
             raise
         return servable
+
+    def stop(self) -> None:
+        """Ends the warm-up that runs, and with it the load: nobody waits for it any more."""
+        self._stopped.set()
 
     def close(self) -> None:
         """Ends the batching threads; to be called when every servable is closed."""
@@ -81,7 +87,8 @@ class ServableLoader:
         began = time.monotonic()
         status, count = "OK", 0
         try:
-            count = warm_up(servable, self._options.warmup_iterations, self._options.enable_signature_method_name_check)
+            check_method = self._options.enable_signature_method_name_check
+            count = warm_up(servable, self._options.warmup_iterations, check_method, self._stopped.is_set)
         except ServingError as error:
             status = error.code.name
             raise

@@ -24,6 +24,7 @@ from serving.server.options import MAX_REQUEST_BYTES, ServerOptions, single_mode
 
 # What the real server exits with when its models do not load.
 _START_FAILED = 255
+_INT32_MAX = 2**31 - 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,14 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
     from serving.serve import check_model_dir
-    from serving.server.model_server import ModelServer
+    from serving.server.model_server import ModelServer, host_and_port
     from serving.server.run import run_until_stopped
     from serving.server.status import ServingError
 
     def announce(server: ModelServer) -> None:
-        print(f"Running gRPC ModelServer at {flags.host}:{server.grpc_port} ...", file=sys.stderr)
+        if server.grpc_port is not None:
+            print(f"Running gRPC ModelServer at {host_and_port(flags.host, server.grpc_port)} ...", file=sys.stderr)
         if server.rest_port is not None:
-            print(f"Exporting HTTP/REST API at:{flags.host}:{server.rest_port} ...", file=sys.stderr)
+            print(f"Exporting HTTP/REST API at:{host_and_port(flags.host, server.rest_port)} ...", file=sys.stderr)
 
     try:
         models = _models(flags)
@@ -65,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _contradiction(flags: argparse.Namespace) -> str:
     if not flags.model_base_path and not flags.model_config_file:
         return "--model_base_path or --model_config_file is needed: what shall be served?"
+    if not flags.model_name and not flags.model_config_file:
+        return "--model_name must not be empty: requests name the model they ask"
+    if not flags.port and not flags.rest_api_port:
+        return "--port or --rest_api_port is needed: where shall requests be answered?"
     if (
         flags.tensorflow_session_parallelism
         and flags.tensorflow_intra_op_parallelism
@@ -128,8 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     def switch(name: str, text: str, default: bool = False) -> None:
         add(name, type=_boolean, nargs="?", const=True, default=default, help=text)
 
-    add("--port", type=int, default=8500, help="gRPC port; 0 = no gRPC")
-    add("--rest_api_port", type=int, default=0, help="REST port; 0 = no REST")
+    add("--port", type=_port, default=8500, help="gRPC port; 0 = no gRPC")
+    add("--rest_api_port", type=_port, default=0, help="REST port; 0 = no REST")
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--model_name", default="default", help="name of the model")
     add("--model_base_path", default="", help="directory of the numbered versions")
@@ -141,26 +147,26 @@ def _parser() -> argparse.ArgumentParser:
         help="time between two looks at that file; 0 = never",
     )
     switch("--allow_version_labels_for_unavailable_models", "a new label may name a version that is not available")
-    add("--num_load_threads", type=int, default=0, help="versions loaded at once; 0 = one after the other")
+    add("--num_load_threads", type=_count, default=0, help="versions loaded at once; 0 = one after the other")
     add(
         "--file_system_poll_wait_seconds",
         type=_seconds,
         default=1.0,
         help="time between two looks for new versions; 0 = look once",
     )
-    add("--max_num_load_retries", type=int, default=5, help="further attempts to load a version that failed")
-    add("--load_retry_interval_micros", type=int, default=60_000_000, help="time between them")
+    add("--max_num_load_retries", type=_count, default=5, help="further attempts to load a version that failed")
+    add("--load_retry_interval_micros", type=_micros, default=60_000_000, help="time between them")
     switch("--enable_model_warmup", "replay warm-up requests before a version serves", default=True)
-    add("--num_request_iterations_for_warmup", type=int, default=0, help="how often each; 0 = once")
-    add("--grpc_max_threads", type=int, default=0, help="gRPC calls at once; 0 = 4 per core")
+    add("--num_request_iterations_for_warmup", type=_count, default=0, help="how often each; 0 = once")
+    add("--grpc_max_threads", type=_count, default=0, help="gRPC calls at once; 0 = 4 per core")
     add(
         "--grpc_channel_arguments",
         type=_channel_arguments,
         default=(),
         help="gRPC's own options, for example grpc.max_connection_age_ms=2000,grpc.keepalive_time_ms=60000",
     )
-    add("--rest_api_num_threads", type=int, default=0, help="REST calls at once; 0 = 4 per core")
-    add("--rest_api_timeout_in_ms", type=int, default=30_000, help="time limit of a REST request")
+    add("--rest_api_num_threads", type=_count, default=0, help="REST calls at once; 0 = 4 per core")
+    add("--rest_api_timeout_in_ms", type=_count, default=30_000, help="time limit of a REST request; 0 = none")
     switch("--rest_api_enable_cors_support", "answer REST requests with CORS headers")
     add("--ssl_config_file", default="", help="text proto SSLConfig: key and certificates for gRPC")
     switch("--enable_batching", "merge requests into batches")
@@ -175,16 +181,37 @@ def _parser() -> argparse.ArgumentParser:
         default=MAX_REQUEST_BYTES,
         help="longest gRPC message or REST body taken",
     )
-    add("--tensorflow_session_parallelism", type=int, default=0, help="both of the next two, where they are not set")
-    add("--tensorflow_intra_op_parallelism", type=int, default=0, help="threads within an operation; 0 = one per core")
-    add("--tensorflow_inter_op_parallelism", type=int, default=0, help="operations at once; 0 = one per core")
+    add("--tensorflow_session_parallelism", type=_count, default=0, help="both of the next two, where they are not set")
+    add(
+        "--tensorflow_intra_op_parallelism",
+        type=_count,
+        default=0,
+        help="threads within an operation; 0 = one per core",
+    )
+    add("--tensorflow_inter_op_parallelism", type=_count, default=0, help="operations at once; 0 = one per core")
     return parser
 
 
-def _message_size(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 2**31 - 1:
-        raise argparse.ArgumentTypeError(f"expected 1 to {2**31 - 1} bytes, got {text!r}")
+def _whole(text: str, least: int, most: int, what: str) -> int:
+    if re.fullmatch("[0-9]{1,19}", text) is None or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"expected {least} to {most}{what}, got {text!r}")
     return int(text)
+
+
+def _port(text: str) -> int:
+    return _whole(text, 0, 2**16 - 1, "")
+
+
+def _count(text: str) -> int:
+    return _whole(text, 0, _INT32_MAX, "")
+
+
+def _micros(text: str) -> int:
+    return _whole(text, 0, 2**63 - 1, " microseconds")
+
+
+def _message_size(text: str) -> int:
+    return _whole(text, 1, _INT32_MAX, " bytes")
 
 
 def _channel_arguments(text: str) -> tuple[tuple[str, str | int], ...]:
@@ -193,7 +220,10 @@ def _channel_arguments(text: str) -> tuple[tuple[str, str | int], ...]:
         name, equals, value = argument.partition("=")
         if not name or not equals:
             raise argparse.ArgumentTypeError(f"expected name=value,name=value, got {argument!r}")
-        out.append((name, int(value) if re.fullmatch(r"-?[0-9]+", value) else value))
+        is_number = re.fullmatch(r"-?[0-9]{1,10}", value) is not None and abs(int(value)) <= _INT32_MAX
+        if not is_number and re.fullmatch(r"-?[0-9]+", value):
+            raise argparse.ArgumentTypeError(f"expected a number of 32 bits after {name}=, got {value!r}")
+        out.append((name, int(value) if is_number else value))
     return tuple(out)
 
 
@@ -202,8 +232,8 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, got {text!r}")
+    if not 0 <= seconds <= _INT32_MAX:
+        raise argparse.ArgumentTypeError(f"expected seconds, 0 to {_INT32_MAX}, got {text!r}")
     return seconds
 
 

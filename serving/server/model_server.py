@@ -111,6 +111,7 @@ class ModelServer:
             grace_s: Requests still running after this time are cut off.
         """
         self._store.end_waits()
+        self._loader.stop()
         if self._health is not None:
             self._health.enter_graceful_shutdown()
         stopped = self._grpc.stop(grace_s) if self._grpc is not None else None
@@ -151,7 +152,7 @@ class ModelServer:
             # On a thread of its own, so that a server under load is still seen to live.
             self._health = health.HealthServicer(True, ThreadPoolExecutor(1, thread_name_prefix="grpc-health"))
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        address = f"{self._options.host}:{self._options.grpc_port}"
+        address = host_and_port(self._options.host, self._options.grpc_port or 0)
         try:
             if self._credentials is None:
                 self.grpc_port = server.add_insecure_port(address)
@@ -164,13 +165,12 @@ class ModelServer:
         return server
 
     def _bind_error(self, address: str) -> UserError:
-        host, port = address.rsplit(":", 1)
         reason = "the address was refused"
         try:
-            with socket.socket() as probe:
-                probe.bind((host, int(port)))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+            with socket.socket(_family(self._options.host)) as probe:
+                probe.bind((self._options.host, self._options.grpc_port or 0))
+        except OSError as error:
+            reason = error.strerror or str(error)
         else:
             if self._credentials is not None:
                 return TlsError(
@@ -182,19 +182,18 @@ class ModelServer:
         )
 
     def _bind_rest(self) -> socket.socket:
-        address = (self._options.host, self._options.rest_port or 0)
-        family = socket.AF_INET6 if ":" in self._options.host else socket.AF_INET
+        host, port = self._options.host, self._options.rest_port or 0
         # asyncio turns off Nagle's delay (40 ms an answer) only where the protocol is named.
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener = socket.socket(_family(host), socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(address)
+            listener.bind((host, port))
         except OSError as error:
             listener.close()
             if self._grpc is not None:
                 self._grpc.stop(None)
             reason = f"{error.strerror}; choose another port or stop what uses it"
-            raise AddressInUseError(f"cannot listen on {address[0]}:{address[1]} for REST: {reason}") from None
+            raise AddressInUseError(f"cannot listen on {host_and_port(host, port)} for REST: {reason}") from None
         self.rest_port = listener.getsockname()[1]
         return listener
 
@@ -228,3 +227,12 @@ class ModelServer:
         self._rest_thread.start()
         while not self._rest.started and self._rest_thread.is_alive():
             time.sleep(0.01)
+
+
+def host_and_port(host: str, port: int) -> str:
+    """An address as it is written: brackets around a host that is an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -41,9 +41,9 @@ _CORS = {
 class RestApp:
     """Predict, classify, regress, status and metadata over HTTP.
 
-    Differences from TF Serving: bodies are limited to `max_body_bytes`, and to the time they take; a body that is not valid gzip is called that,
-    not an empty document; lists nested beyond 32 dimensions are refused; a "?" with nothing after it is not part of
-    the path.
+    Differences from TF Serving: bodies are limited to `max_body_bytes` and to the time they take; a body that is not
+    valid gzip is called that, not an empty document; lists nested beyond 32 dimensions are refused; a "?" with nothing
+    after it is not part of the path.
 
     Args:
         store: The loaded models.

@@ -1,17 +1,24 @@
 """Replays a servable's recorded requests before it answers real ones."""
 
+from collections.abc import Callable
+
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.server.inference_messages import classify_message, multi_inference_message, regress_message
 from serving.server.predictor import predict_message
 from serving.server.servable import Servable
 from serving.server.status import Code, ServingError, invalid
-from serving.warmup import WARMUP_FILE, WarmupError, read_warmup
+from serving.warmup import WARMUP_FILE, RecordError, WarmupError, read_warmup
 
 MAX_RECORDS = 1000
 
 
-def warm_up(servable: Servable, iterations: int = 1, check_method: bool = False) -> int:
+def warm_up(
+    servable: Servable,
+    iterations: int = 1,
+    check_method: bool = False,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> int:
     """Replays the requests in the servable's `assets.extra/tf_serving_warmup_requests`, if it has any.
 
     A record's model name and version are not looked at, its signature is.
@@ -20,13 +27,14 @@ def warm_up(servable: Servable, iterations: int = 1, check_method: bool = False)
         servable: The freshly loaded model.
         iterations: How often each request is run.
         check_method: Classify and regress only with signatures whose method name says so.
+        is_stopped: Whether to go on no more; asked before each request.
 
     Returns:
         Number of records replayed.
 
     Raises:
-        ServingError: A record failed or is no predict, classify, regress or multi_inference log, or there are more
-            than 1000. The load of the version fails then.
+        ServingError: A record failed or is no predict, classify, regress or multi_inference log, there are more than
+            1000, or the file is damaged; CANCELLED, `is_stopped`. The load of the version fails then.
     """
     file = servable.path / WARMUP_FILE
     if not file.is_file():
@@ -37,7 +45,11 @@ def warm_up(servable: Servable, iterations: int = 1, check_method: bool = False)
             if count > MAX_RECORDS:
                 raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}")
             for _ in range(iterations):
+                if is_stopped():
+                    raise ServingError(Code.CANCELLED, "the server stopped while it replayed warm-up requests")
                 _replay(servable, log, check_method)
+    except RecordError as error:
+        raise invalid(f"Failed to parse warmup record: {error}") from None
     except WarmupError as error:
         raise ServingError(Code.DATA_LOSS, str(error)) from None
     return count

@@ -1,0 +1,151 @@
+"""Clients that begin a request and do not go on: they must neither keep others out nor the server from ending."""
+
+import serving  # noqa: F401  # isort: skip - sets the environment that TensorFlow reads
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from starlette.types import Message
+from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
+
+from serving.server.grpc_calls import CallInterceptor
+from serving.server.model_server import ModelServer
+from serving.server.model_store import ModelStore
+from serving.server.options import ServerOptions, single_model
+from serving.server.rest_app import RestApp
+from serving.server.servable import Servable
+from tests.grpc_support import fails
+
+POST = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+METHOD = "/test.Echo/Say"
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    """A server of no models."""
+    server = ModelServer(ServerOptions((), grpc_port=0, rest_port=0, grpc_threads=1))
+    server.start()
+    yield server
+    server.stop()
+
+
+def connect(server: ModelServer) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.rest_port or 0))
+    connection.settimeout(60)
+    return connection
+
+
+def app(transfer_s: float) -> RestApp:
+    return RestApp(ModelStore((), Servable), threads=1, max_body_bytes=1000, transfer_s=transfer_s)
+
+
+def scope(path: str) -> dict[str, object]:
+    return {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
+
+
+def test_a_body_that_does_not_come_is_given_up() -> None:
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(app(0.05)(scope("/v1/models/toy:predict"), receive, send))
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert sent[1]["body"] == b'{\n    "error": "the request body did not come within 0.05 s"\n}'
+
+
+def test_an_answer_that_nobody_takes_is_given_up() -> None:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_: Message) -> None:
+        await asyncio.Event().wait()
+
+    asyncio.run(asyncio.wait_for(app(0.05)(scope("/elsewhere"), receive, send), 60))
+
+
+def test_a_request_that_does_not_come_does_not_keep_the_server_from_ending(server: ModelServer) -> None:
+    with connect(server) as begun, connect(server), connect(server) as half:
+        begun.sendall(POST)
+        half.sendall(b"GET /v1/mod")
+        with connect(server) as other:
+            other.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert other.recv(1000).startswith(b"HTTP/1.1 400 ")
+        stopping = threading.Thread(target=server.stop, kwargs={"grace_s": 0.2}, daemon=True)
+        stopping.start()
+        stopping.join(60)
+        assert not stopping.is_alive()
+
+
+def test_a_web_socket_is_a_request_like_others(server: ModelServer) -> None:
+    with connect(server) as connection:
+        connection.sendall(
+            b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"Missing model name in request." in answer
+
+
+def test_calls_without_a_message_do_not_keep_others_out() -> None:
+    handler = grpc.unary_unary_rpc_method_handler(lambda request, _: request, bytes, bytes)
+    server = grpc.server(ThreadPoolExecutor(3), interceptors=[CallInterceptor(1, stalled_s=0.05)])
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", {"Say": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    never = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        never.wait()
+        yield from ()
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        silent = channel.stream_unary(METHOD, None, None).future(nothing())
+        say = channel.unary_unary(METHOD, None, None)
+        assert _eventually_answers(say) == b"hello"
+        assert silent.code() is grpc.StatusCode.CANCELLED
+        never.set()
+    server.stop(None)
+
+
+def _eventually_answers(say: grpc.UnaryUnaryMultiCallable) -> bytes:
+    """The first call that is refused ends the silent one."""
+    end = time.monotonic() + 60
+    refused = False
+    while time.monotonic() < end:
+        try:
+            answer = bytes(say(b"hello"))
+            if refused:
+                return answer
+        except grpc.RpcError as error:
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+            refused = True
+        time.sleep(0.02)
+    raise AssertionError("every call was refused, or none")
+
+
+def test_a_reload_that_nobody_waits_for_leaves_its_place(server: ModelServer, tmp_path: Path) -> None:
+    request = model_management_pb2.ReloadConfigRequest()
+    missing = single_model("missing", str(tmp_path / "missing"))
+    request.config.model_config_list.config.append(missing)
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        code, _ = fails(lambda: stub.HandleReloadConfigRequest(request, timeout=0.5))
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+        end = time.monotonic() + 60
+        while server._calls.running():
+            assert time.monotonic() < end
+            time.sleep(0.01)
