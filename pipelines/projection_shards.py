@@ -26,50 +26,23 @@ def read_rows(folder: Path, spec: TableSpec) -> TableRows:
     Raises:
         ProjectionError: If the manifest is missing, or a shard is missing, damaged, of another width or length.
     """
-    manifest, shards = _open(folder)
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise ProjectionError(f"{folder}: no {MANIFEST}; the projection job did not finish, run it again")
+    manifest: dict[str, Any] = json.loads(file.read_text())
     if manifest["projection_dim"] != spec.projection_dim:
         raise ProjectionError(
             f"{folder}: projections are {manifest['projection_dim']} wide, the servable's {spec.projection_dim}"
         )
+    shards = [folder / shard["file"] for shard in manifest["shards"]]
+    for path, shard in zip(shards, manifest["shards"], strict=True):
+        _check(path, shard)
     ids = [pq.read_table(path, columns=[ITEM_ID]).column(0).to_numpy() for path in shards]
     item_id = np.concatenate([np.zeros(0, np.int64), *ids])
     if len(item_id) != manifest["rows"]:
         raise ProjectionError(f"{folder}: {MANIFEST} names {manifest['rows']} rows, the shards have {len(item_id)}")
     max_abs = np.asarray(manifest["max_abs"], np.float32)
     return assemble_rows(spec, item_id, max_abs, (chunk for path in shards for chunk in _chunks(path, spec)))
-
-
-def read_projections(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Item ids int64 [R] and their projections float32 [R, h * d_k], in the order of the shards.
-
-    Raises:
-        ProjectionError: If the manifest is missing, or a shard is missing or damaged.
-    """
-    manifest, shards = _open(folder)
-    values = np.empty([manifest["rows"], manifest["projection_dim"]], np.float32)
-    ids = np.empty(len(values), np.int64)
-    done = 0
-    for path in shards:
-        file = pq.ParquetFile(path)
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=[ITEM_ID, PROJECTION]).combine_chunks()
-            rows = slice(done, done + len(table))
-            ids[rows] = table.column(ITEM_ID).to_numpy()
-            values[rows] = matrix(table.column(PROJECTION).chunk(0))
-            done += len(table)
-    return ids, values
-
-
-def _open(folder: Path) -> tuple[dict[str, Any], list[Path]]:
-    """The manifest, and its shards once they are found and whole."""
-    file = folder / MANIFEST
-    if not file.is_file():
-        raise ProjectionError(f"{folder}: no {MANIFEST}; the projection job did not finish, run it again")
-    manifest: dict[str, Any] = json.loads(file.read_text())
-    shards = [folder / shard["file"] for shard in manifest["shards"]]
-    for path, shard in zip(shards, manifest["shards"], strict=True):
-        _check(path, shard)
-    return manifest, shards
 
 
 def _check(path: Path, shard: dict[str, Any]) -> None:

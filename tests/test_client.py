@@ -15,7 +15,9 @@ import pytest
 
 from serving.client import AsyncClient, Client, PredictError, Prediction, Signature, Tls
 from serving.publisher import publish
-from tests.server_models import ECHO_TYPES, exporter, served, warmup_record
+from serving.server.model_server import ModelServer
+from serving.server.options import ServerOptions, single_model
+from tests.server_models import ECHO_TYPES, export_waiter, exporter, served, warmup_record
 
 INPUTS: dict[str, Any] = {"x": np.array([[1.0, 2.0]], np.float32), "history/length": np.array([3], np.int64)}
 
@@ -270,8 +272,13 @@ def test_requests_awaited_together_run_together(tmp_path: Path, protocol: str) -
             ]
             return await asyncio.gather(*calls)
 
-    with served(tmp_path / "twin") as (_, grpc, rest):
-        answers = asyncio.run(ask(**{protocol: grpc if protocol == "grpc" else rest}))
+    server = ModelServer(ServerOptions((single_model("twin", str(tmp_path / "twin")),), grpc_port=0, rest_port=0))
+    server.start()
+    try:
+        port = server.grpc_port if protocol == "grpc" else server.rest_port
+        answers = asyncio.run(ask(**{protocol: f"127.0.0.1:{port}"}))
+    finally:
+        server.stop()
     assert [answer.outputs["y"].tolist() for answer in answers] == [[2.0], [2.0]]
 
 

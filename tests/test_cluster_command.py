@@ -1,5 +1,6 @@
 """`twin cluster` and `twin bench clustering`, from the command line to the files."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -8,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 import twin
 from model.export import export
+from pipelines.clustering.vectors import load_vectors, save_vectors, servable_vectors
 from tests.preprocess_support import read_examples
-from tests.toy import ENCODERS, ITEM_IDS, KNOWN, NOW, toy_ranker, toy_schema
+from tests.toy import ENCODERS, ITEM_IDS, KNOWN, NOW, SMALL, toy_ranker, toy_schema
 
 USERS, BEHAVIOURS = 3, 200
 
@@ -20,7 +23,8 @@ USERS, BEHAVIOURS = 3, 200
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    export(toy_ranker(), toy_schema(), ENCODERS, ITEM_IDS[:KNOWN], 1.0, folder / "1")
+    ranker = toy_ranker(dataclasses.replace(SMALL, table_dtype="int8"))
+    export(ranker, toy_schema(), ENCODERS, ITEM_IDS[:KNOWN], 1.0, folder / "1")
     return folder
 
 
@@ -50,6 +54,16 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int | str |
     with pytest.raises(SystemExit) as exit_:
         twin.main()
     return exit_.value.code
+
+
+def test_the_vectors_are_those_of_the_servables_table(model_dir: Path, tmp_path: Path) -> None:
+    exact = toy_ranker().project_rows(tf.range(1, len(ITEM_IDS) + 1)).numpy()
+    vectors = servable_vectors(model_dir / "1")
+    assert vectors.ids.tolist() == ITEM_IDS.tolist()
+    assert vectors.values.dtype == np.int8
+    save_vectors(vectors, tmp_path / "vectors")
+    found = load_vectors(tmp_path / "vectors").at(np.arange(len(ITEM_IDS)))
+    assert np.abs(found - exact).max() <= 0.51 * np.abs(exact).max() / 127
 
 
 def test_a_run_and_one_that_goes_on(

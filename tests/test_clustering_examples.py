@@ -4,15 +4,18 @@ import dataclasses
 from typing import get_args
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import Clustering
+from model.schema import Feature, Role
 from pipelines.clustering.entries import concatenate
 from pipelines.clustering.example_columns import ExampleError
 from pipelines.clustering.examples import clustered_examples, example_ranges
 from pipelines.clustering.life import clusterable
+from pipelines.clustering.state import advance, decode_life, encode_life
 from tests.clustering_support import (
     CONFIG,
     SCHEMA,
@@ -21,6 +24,7 @@ from tests.clustering_support import (
     example_of,
     random_life,
     random_vectors,
+    schema_with,
     vectors_of,
 )
 
@@ -151,3 +155,25 @@ def test_columns_of_another_type_or_length_are_named() -> None:
     wrong = dataclasses.replace(life, cross=life.cross | {"liked": np.array([1, 2], np.float32)})
     with pytest.raises(ExampleError, match=r"'history/liked': expected int64, got float"):
         list(clustered_examples(example_of(wrong, [5]), SCHEMA, CONFIG, vectors_of({1: [0.0]})))
+
+
+def test_text_features_are_those_of_the_representative_and_text_completion_groups() -> None:
+    stance = Feature("stance", Role.CROSS, "string", values=("no", "yes"))
+    schema = schema_with(cross=(stance,), completion=stance)
+    vectors = vectors_of({1: [0.0], 2: [1.0]})
+    text = [b"no", b"yes", b"no", b"yes", b"", b"no", b"yes", b"no"]
+    life = dataclasses.replace(entries([1, 2] * 4, range(8)), cross={"stance": pa.array(text, pa.large_binary())})
+    (made,) = clustered_examples(example_of(life, [9]), schema, CONFIG, vectors)
+    row = decoded(made.record)
+    # The oldest five: two times no, two times yes, and the missing one.
+    assert sorted(zip(row["history/stance"][:3], row["history/cluster_size"][:3], strict=True)) == [
+        (b"", 1), (b"no", 2), (b"yes", 2)
+    ]  # fmt: skip
+    assert row["history/stance"][3:] == text[5:]
+    state = advance(None, life, schema, CONFIG, vectors, b"u").life
+    user, again = decode_life(encode_life(b"u", state), schema)
+    assert (user, again.history.cross["stance"].to_pylist()) == (b"u", row["history/stance"])
+    later = dataclasses.replace(entries([2], [9]), cross={"stance": pa.array([b"no"], pa.large_binary())})
+    joined = advance(again, later, schema, CONFIG, vectors, b"u").life
+    found = dict(zip(joined.history.cross["stance"].to_pylist()[:3], joined.history.size[:3].tolist(), strict=True))
+    assert found == {b"no": 3, b"yes": 2, b"": 1}

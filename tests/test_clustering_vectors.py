@@ -1,6 +1,5 @@
-"""Item vectors: from a servable or shards, through files, with durations."""
+"""Item vectors: from an item table, through files, with durations."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +9,18 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from model.export import export
 from model.schema import Feature, Role
 from model.servable_table import TableRows
-from pipelines.beam_options import beam_options
 from pipelines.clustering.durations import catalog_durations, table_durations
 from pipelines.clustering.vectors import (
     ItemVectors,
     VectorsError,
     load_vectors,
     save_vectors,
-    servable_vectors,
-    shard_vectors,
     table_vectors,
     with_durations,
 )
-from pipelines.projection_job import project_tables
 from tests.preprocess_support import EVENTS, ITEMS, write_csv, write_schema
-from tests.test_refresh import write_catalog
-from tests.toy import ENCODERS, ITEM_IDS, KNOWN, SMALL, toy_ranker, toy_schema
 from tests.training_data import write
 
 
@@ -55,23 +47,6 @@ def test_files_bring_back_what_was_saved(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["vectors"]
     with pytest.raises(VectorsError, match=r"no item vectors \(expected ids.npy"):
         load_vectors(tmp_path)
-
-
-def test_a_servables_table_and_projection_shards(tmp_path: Path) -> None:
-    ranker = toy_ranker(dataclasses.replace(SMALL, table_dtype="int8"))
-    export(ranker, toy_schema(), ENCODERS, ITEM_IDS[:KNOWN], 1.0, tmp_path / "1")
-    vectors = servable_vectors(tmp_path / "1")
-    assert vectors.ids.tolist() == ITEM_IDS.tolist()
-    assert vectors.values.dtype == np.int8
-    exact = ranker.project_rows(tf.range(1, len(ITEM_IDS) + 1)).numpy()
-    save_vectors(vectors, tmp_path / "vectors")
-    found = load_vectors(tmp_path / "vectors").at(np.arange(len(ITEM_IDS)))
-    assert np.abs(found - exact).max() <= 0.51 * np.abs(exact).max() / 127
-    data = write_catalog(tmp_path / "data", [700, 107, 100])
-    project_tables(tmp_path / "1", str(data), toy_schema(), tmp_path / "shards", beam_options())
-    shards = shard_vectors(tmp_path / "shards")
-    assert shards.ids.tolist() == [100, 107, 700]
-    assert shards.at(np.array([0, 2])).shape == (2, SMALL.projection_dim)
 
 
 def test_bfloat16_becomes_float32() -> None:

@@ -4,6 +4,8 @@ import serving  # noqa: F401  # isort: skip - sets the environment that TensorFl
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import pytest
 from starlette.types import Message
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
+from serving.publisher import publish
 from serving.server.grpc_calls import CallInterceptor
 from serving.server.model_server import ModelServer
 from serving.server.model_store import ModelStore
@@ -22,6 +25,7 @@ from serving.server.options import ServerOptions, single_model
 from serving.server.rest_app import RestApp
 from serving.server.servable import Servable
 from tests.grpc_support import fails
+from tests.server_models import ROOT, export_waiter
 
 POST = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
 METHOD = "/test.Echo/Say"
@@ -149,3 +153,30 @@ def test_a_reload_that_nobody_waits_for_leaves_its_place(server: ModelServer, tm
         while server._calls.running():
             assert time.monotonic() < end
             time.sleep(0.01)
+
+
+def test_an_operation_that_never_ends_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:
+    publish(tmp_path / "model", export_waiter)
+    code = f"""
+import os, signal, threading, time
+import numpy as np
+from pathlib import Path
+from serving.server.options import ServerOptions, single_model
+from serving.server.run import run_until_stopped
+from serving.client import Client
+
+def ask(server):
+    began = Path({str(tmp_path)!r}) / "began"
+    inputs = {{"x": np.ones(1, np.float32), "began": np.array(str(began)), "go": np.array(str(began) + " never")}}
+    client = Client(grpc=f"127.0.0.1:{{server.grpc_port}}", timeout_s=600)
+    threading.Thread(target=lambda: client.predict(inputs, "wait"), daemon=True).start()
+    while not began.exists():
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+models = (single_model("twin", {str(tmp_path / "model")!r}),)
+run_until_stopped(ServerOptions(models, grpc_port=0), ask, patience_s=0.5)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert "what still runs is not waited for" in done.stderr

@@ -110,19 +110,6 @@ def table_vectors(table: "TableRows") -> ItemVectors:
     return ItemVectors(table.ids[1:], values, np.repeat(table.scale, width // len(table.scale)))
 
 
-def shard_vectors(folder: Path) -> ItemVectors:
-    """The projections of a projection job's shards, without durations.
-
-    Raises:
-        ProjectionError: If the manifest or a shard is missing or damaged.
-    """
-    from pipelines.projection_shards import read_projections
-
-    ids, values = read_projections(folder)
-    order = np.argsort(ids, kind="stable")
-    return ItemVectors(ids[order], values[order], np.ones(values.shape[1], np.float32))
-
-
 def with_durations(vectors: ItemVectors, items: Ints, durations: Floats) -> ItemVectors:
     """The vectors with the durations float32 [m] of `items` int64 [m]; NaN for items that are not among them."""
     duration = np.full(len(vectors.ids), np.nan, np.float32)

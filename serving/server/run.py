@@ -1,6 +1,8 @@
 """Runs a server until it is told to stop."""
 
 import gc
+import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -10,8 +12,14 @@ from serving.server.model_server import ModelServer
 from serving.server.options import ServerOptions
 from serving.server.status import Code, ServingError
 
+_log = logging.getLogger(__name__)
+# Requests have 30 s of it.
+_PATIENCE_S = 45.0
 
-def run_until_stopped(options: ServerOptions, on_ready: Callable[[ModelServer], None]) -> None:
+
+def run_until_stopped(
+    options: ServerOptions, on_ready: Callable[[ModelServer], None], patience_s: float = _PATIENCE_S
+) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what runs and returns.
 
     Must be called from the main thread.
@@ -19,6 +27,8 @@ def run_until_stopped(options: ServerOptions, on_ready: Callable[[ModelServer], 
     Args:
         options: Models, addresses and limits.
         on_ready: Called once requests are answered.
+        patience_s: The process ends at the latest so long after the signal, with 0, whatever it does: an operation of
+            TensorFlow that runs, or a table that is read, cannot be stopped.
 
     Raises:
         UserError: A port is taken, or a configuration file is wrong.
@@ -51,7 +61,17 @@ def run_until_stopped(options: ServerOptions, on_ready: Callable[[ModelServer], 
     starter.start()
     while not stop.wait(0.5):
         pass
+    watchdog = threading.Timer(patience_s, _give_up)
+    watchdog.daemon = True
+    watchdog.start()
     server.stop()
     starter.join()
+    watchdog.cancel()
     if failure and not (isinstance(failure[0], ServingError) and failure[0].code is Code.CANCELLED):
         raise failure[0]
+
+
+def _give_up() -> None:
+    _log.warning("what still runs is not waited for any longer")
+    logging.shutdown()
+    os._exit(0)

@@ -16,7 +16,8 @@ from serving.soak.outcome import Outcome, Say
 from serving.soak.process import ServerProcess
 
 _RUNNING = 4
-_WORK_S = 3.0
+# Longer than any machine takes to begin all of them and to hear the signal.
+_WORK_S = 8.0
 _PATIENCE_S = 60.0
 _KILL_AFTER_S = 1.0
 
