@@ -78,7 +78,10 @@ def decode(proto: tensor_pb2.TensorProto) -> Array:
 
 
 def encode(array: Array) -> tensor_pb2.TensorProto:
-    """Packs an array into `tensor_content` (strings: `string_val`), the cheapest form to send.
+    """Packs an array into the shortest form to send: `tensor_content`; strings `string_val`.
+
+    int64 values that are all below 128, such as flags and the sizes of clusters, go as `int64_val`: one byte each
+    instead of eight.
 
     Args:
         array: Any numeric array, or strings as object, `str` or `bytes` array.
@@ -93,6 +96,10 @@ def encode(array: Array) -> tensor_pb2.TensorProto:
 
     if array.dtype.kind in "OUS":
         return _encode_strings(array)
+    if array.dtype.kind == "i" and array.dtype.itemsize == 8 and _all_below_128(array):
+        proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_INT64, tensor_shape=_shape_proto(array.shape))
+        proto.MergeFromString(_packed(_INT64_VAL, array.astype(np.uint8).tobytes()))
+        return proto
     # The wire is little endian whatever the array is.
     native = array.astype(array.dtype.newbyteorder("<"), copy=False)
     try:
@@ -173,12 +180,24 @@ _FIXED_WIDTH = {
 }
 
 
+_INT64_VAL = tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name["int64_val"].number
+
+
+def _all_below_128(array: Array) -> bool:
+    # A varint of one byte is its value.
+    return bool(array.size) and int(array.min()) >= 0 and int(array.max()) < 128
+
+
 def _shape_proto(shape: tuple[int, ...]) -> tensor_shape_pb2.TensorShapeProto:
     return tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in shape])
 
 
 def _packed(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(len(content)) + content
+    return _packed_head(number, len(content)) + content
+
+
+def _packed_head(number: int, length: int) -> bytes:
+    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(length)
 
 
 def _varint(value: int) -> bytes:
@@ -243,7 +262,23 @@ def _typed_values(proto: tensor_pb2.TensorProto, dtype: np.dtype[np.generic]) ->
         return np.array(raw[: len(raw) // 2 * 2], dtype=part).view(dtype)
     if dtype.kind in "iu" and dtype.itemsize < 4:
         return np.array(raw, dtype=np.int64).astype(dtype)
+    if proto.dtype == types_pb2.DT_INT64 and (small := _one_byte_each(proto)) is not None:
+        return small
     return np.array(raw, dtype=dtype)
+
+
+def _one_byte_each(proto: tensor_pb2.TensorProto) -> Array | None:
+    """`int64_val` where all of its values are below 128 and nothing else is given, else None.
+
+    Its bytes on the wire are then its values: some ten times as fast as to read them one by one.
+    """
+    shape = tensor_pb2.TensorProto(dtype=proto.dtype, tensor_shape=proto.tensor_shape).SerializeToString()
+    count = len(proto.int64_val)
+    head = shape + _packed_head(_INT64_VAL, count)
+    wire = proto.SerializeToString()
+    if len(wire) != len(head) + count or not wire.startswith(head):
+        return None
+    return np.frombuffer(wire, np.uint8, count, len(head)).astype(np.int64)
 
 
 def _fill(values: Array, dtype: np.dtype[np.generic], count: int) -> Array:

@@ -44,6 +44,16 @@ def test_both_forms_read_as_tensorflow_reads_them(array: NDArray[np.generic]) ->
             np.testing.assert_array_equal(read, array)
 
 
+def test_small_integers_take_a_byte_each() -> None:
+    sizes = np.arange(20_000, dtype=np.int64).reshape(2, 10_000) % 128
+    proto = encode(sizes)
+    assert len(proto.SerializeToString()) < sizes.size + 50
+    np.testing.assert_array_equal(tf.make_ndarray(proto), sizes)
+    np.testing.assert_array_equal(decode(tensor_pb2.TensorProto.FromString(proto.SerializeToString())), sizes)
+    for other in (sizes + 1, sizes - 1, sizes.astype(np.int32)):
+        assert encode(other).tensor_content
+
+
 def test_strings() -> None:
     for array in (np.array(["a", "bcd"]), np.array([b"a", b"bcd"]), np.array([b"a", "bcd"], dtype=object)):
         proto = encode(array)
