@@ -46,7 +46,7 @@ demo: env
 	@$(BIN)/twin demo
 
 test: lint
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: env
 	@$(BIN)/ruff check .

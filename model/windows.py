@@ -52,7 +52,7 @@ def cut_window(
 ) -> dict[str, tf.Tensor]:
     """The window of the targets from `start` on: the raw names of `model.request.RawBatch`, without the batch axis.
 
-    For a model of clustered histories, fails at run time where the Example has no sizes.
+    For a model of clustered histories, fails at run time where the Example has no sizes, or one below 1.
     """
     if config.clustered:
         example = {**example, _SIZES: _checked_sizes(example)}
@@ -77,7 +77,10 @@ def cut_window(
 def _checked_sizes(example: dict[str, tf.Tensor]) -> tf.Tensor:
     sizes, items = example[_SIZES], example["history/item_id"]
     message = f"feature {_SIZES!r}: x values for the y of 'history/item_id'; this model takes clustered Examples"
-    with tf.control_dependencies([tf.debugging.assert_equal(tf.size(sizes), tf.size(items), message=message)]):
+    as_many = tf.debugging.assert_equal(tf.size(sizes), tf.size(items), message=message)
+    least = tf.constant(1, sizes.dtype)
+    counted = tf.debugging.assert_greater_equal(sizes, least, message=f"feature {_SIZES!r}: a value is below 1")
+    with tf.control_dependencies([as_many, counted]):
         return tf.reshape(sizes, tf.shape(items))
 
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from model.config import Clustering
 from model.schema import Feature, Role
 from pipelines.clustering.entries import concatenate
-from pipelines.clustering.example_columns import ExampleError
+from pipelines.clustering.example_columns import ExampleColumns, ExampleError, history_of
 from pipelines.clustering.examples import clustered_examples, example_ranges
 from pipelines.clustering.life import clusterable
 from pipelines.clustering.state import advance, decode_life, encode_life
+from pipelines.examples import encode_example
 from tests.clustering_support import (
     CONFIG,
     SCHEMA,
@@ -155,6 +156,19 @@ def test_columns_of_another_type_or_length_are_named() -> None:
     wrong = dataclasses.replace(life, cross=life.cross | {"liked": np.array([1, 2], np.float32)})
     with pytest.raises(ExampleError, match=r"'history/liked': expected int64, got float"):
         list(clustered_examples(example_of(wrong, [5]), SCHEMA, CONFIG, vectors_of({1: [0.0]})))
+
+
+def test_sizes_of_another_number_and_users_that_are_no_text_are_named() -> None:
+    record = encode_example(
+        {"user_id": pa.array([b"\xff"], pa.binary()), "history/item_id": np.array([1, 1])}
+        | {f"history/{name}": np.array([3, 3]) for name in ("timestamp", "liked")}
+        | {f"history/{name}": np.ones(2, np.float32) for name in ("play_seconds", "completion")}
+        | {"history/cluster_size": np.array([2])}
+    )
+    with pytest.raises(
+        ExampleError, match="user '\N{REPLACEMENT CHARACTER}': feature 'history/cluster_size': expected 2 values, got 1"
+    ):
+        history_of(ExampleColumns(record), SCHEMA)
 
 
 def test_text_features_are_those_of_the_representative_and_text_completion_groups() -> None:

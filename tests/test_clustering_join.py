@@ -66,16 +66,17 @@ def test_nothing_new_changes_nothing() -> None:
         assert np.array_equal(getattr(found, name), getattr(CLUSTERS, name))
 
 
-def test_unknown_items_join_the_newest_cluster_of_theirs_that_has_room() -> None:
-    clusters = entries([91, 92, 93], [100, 200, 300], size=[1, 3, 4], group=[UNKNOWN_ITEMS] * 3)
+def test_unknown_items_join_the_newest_cluster_of_theirs_or_open_one() -> None:
+    clusters = entries([91, 92, 93], [100, 200, 300], size=[1, 3, 3], group=[UNKNOWN_ITEMS] * 3)
     found = join(clusters, entries([94, 95, 96], [400, 500, 600], group=[UNKNOWN_ITEMS] * 3), LINE, CONFIG, b"u")
-    assert dict(zip(found.item.tolist(), found.size.tolist(), strict=True)) == {91: 3, 92: 4, 93: 4}
+    assert dict(zip(found.item.tolist(), found.size.tolist(), strict=True)) == {91: 1, 92: 3, 93: 4, 95: 2}
 
 
 def test_chunks_go_on_in_time() -> None:
     config = dataclasses.replace(CONFIG, clustering="chunks")
-    found = join(entries([1, 2], [100, 200], size=[3, 3]), entries([1, 1], [300, 400]), LINE, config, b"u")
-    assert sorted(found.size.tolist()) == [4, 4]
+    found = join(entries([1, 2], [100, 200], size=[3, 3]), entries([1, 3, 1], [300, 400, 500]), LINE, config, b"u")
+    # The older chunk has room, but what it would take is not consecutive.
+    assert (found.item.tolist(), found.size.tolist(), found.time.tolist()) == ([1, 2, 3], [3, 4, 2], [100, 225, 450])
 
 
 def test_a_virtual_item_that_lost_its_vector_is_left_alone() -> None:

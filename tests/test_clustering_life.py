@@ -121,6 +121,19 @@ def test_mean_time_of_a_million_far_times_does_not_overflow() -> None:
     assert merged.time.tolist() == [(1 << 53) - 1 - 10]
 
 
+@pytest.mark.parametrize(
+    ("times", "mean"),
+    [
+        ([-(2**53) + 1, *[2**53 - 2] * 6], [-(2**53) + 1, 2**53 - 2]),
+        ([5, -(2**63), 2**63 - 1], [0, 5]),
+    ],
+)
+def test_a_mean_time_lies_among_its_members_times_whatever_they_are(times: list[int], mean: list[int]) -> None:
+    # The first is a cluster of its own, all others are another one.
+    merged = merge(entries([1] * len(times), times), np.minimum(np.arange(len(times)), 1), np.array([0, 1]))
+    assert merged.time.tolist() == sorted(mean)
+
+
 def test_representatives_by_weighted_centroid() -> None:
     points = np.array([[0.0], [1.0], [5.0]], np.float32)
     # Cluster 0: 0, 0, 0, 1 with centroid 0.25: nearest is 0, its newest is entry 3; cluster 1: 5.
@@ -213,6 +226,12 @@ def test_weights_count_as_copies() -> None:
     own = points[label == label[0]]
     others = points[label != label[0]].mean(axis=0)
     assert np.all(np.linalg.norm(own - points[0], axis=1) <= np.linalg.norm(own - others, axis=1) + 0.05)
+
+
+def test_more_behaviours_than_float32_counts() -> None:
+    points = np.array([[0.0], [9.0], [10.0]], np.float32)
+    label = divide(points, np.array([2**24, 1, 1], np.float32), 2, np.random.default_rng(0))
+    assert label[0] != label[1] == label[2]
 
 
 def test_large_sets_are_divided_as_small_ones_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from model.errors import UserError
+from model.schema import DatasetSchema
 from pipelines.beam_options import beam_options
 from pipelines.clustering.example_columns import ExampleError
 from pipelines.clustering.life_job import LifeSource, cluster_lives
 from pipelines.clustering.life_report import LifeReport
+from pipelines.clustering.life_steps import SpillStates
 from pipelines.clustering.state import NOTHING_CLUSTERED
 from pipelines.clustering.vectors import save_vectors
+from pipelines.examples import encode_example
 from pipelines.readers import RawDataError
 from tests.clustering_support import CONFIG, SCHEMA, entries, example_of, random_vectors
 from tests.preprocess_support import read_examples, read_letters, write_parquet
@@ -172,12 +175,54 @@ def test_unusable_events_are_kept_apart_and_too_many_stop_the_job(tmp_path: Path
     assert sorted(path.name for path in (tmp_path / "stopped").iterdir()) == ["dead_letters"]
 
 
+def test_an_unfinished_run_is_no_earlier_one(tmp_path: Path, vectors: Path) -> None:
+    source = from_tables(tmp_path / "a", events(users=1))
+    run(source, vectors, tmp_path / "1")
+    (tmp_path / "1" / "report.json").unlink()  # killed while its files were moved: some lives are missing
+    with pytest.raises(UserError, match=r"1: expected the folder of a finished run, got one without report.json"):
+        run(source, vectors, tmp_path / "2", tmp_path / "1")
+
+
+def test_memory_follows_what_the_earlier_run_holds_too(
+    tmp_path: Path, vectors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(from_tables(tmp_path / "a", events()), vectors, tmp_path / "1")
+    bytes_ = sum(file.stat().st_size for file in (tmp_path / "1" / "lives").iterdir())
+    partitions: list[int] = []
+
+    def step(schema: DatasetSchema, spill: str, number: int, clustered: bool) -> SpillStates:
+        partitions.append(number)
+        return SpillStates(schema, spill, number, clustered)
+
+    monkeypatch.setattr("pipelines.clustering.life_job.SpillStates", step)
+    monkeypatch.setattr("pipelines.clustering.life_job.PARTITION_BYTES", bytes_ // 2)
+    since = tables(tmp_path / "b", events(users=1, first=990))
+    run(LifeSource(data=str(since)), vectors, tmp_path / "2", tmp_path / "1")
+    assert partitions == [1 + 8]  # one for the few events; the histories are four times as large as their files
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (b"no Example", "a record is no tf.Example"),
+        (
+            encode_example({"item_id": np.array([1]), "frequency": np.array([3])}),
+            "user '': feature 'user_id': expected 1 values, got 0",
+        ),
+    ],
+)
+def test_records_of_another_kind_are_refused(record: bytes, message: str, tmp_path: Path, vectors: Path) -> None:
+    source = LifeSource(examples=str(write_records(tmp_path / "in", [[record]])))
+    with pytest.raises(ExampleError, match=message):
+        run(source, vectors, tmp_path / "out")
+
+
 def test_mistakes_are_named(tmp_path: Path, vectors: Path) -> None:
     source = from_tables(tmp_path / "a", events(users=1))
     run(source, vectors, tmp_path / "out")
     with pytest.raises(UserError, match=r"report.json exists: a finished run"):
         run(source, vectors, tmp_path / "out")
-    with pytest.raises(UserError, match=r"nowhere.lives: expected an earlier run of this job"):
+    with pytest.raises(UserError, match=r"nowhere: expected the folder of a finished run"):
         run(source, vectors, tmp_path / "2", tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"nothing: expected per-user Examples: files \*.gz"):
         run(LifeSource(examples=str(tmp_path / "nothing")), vectors, tmp_path / "2")

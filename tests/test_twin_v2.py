@@ -204,6 +204,14 @@ def test_examples_without_sizes_are_refused_by_name(ranker: TwinRanker, tmp_path
         Signatures(ranker, toy_schema()).functions["serve_examples"](serialized)
 
 
+def test_examples_of_a_size_below_one_are_refused_by_name(tmp_path: Path) -> None:
+    row = clustered_row(2)
+    row[SIZE][0] = 0
+    file = write(tmp_path / "a.gz", [row])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"history/cluster_size.*a value is below 1"):
+        list(window_dataset([file], toy_schema(), V2, shuffle=False))
+
+
 @pytest.fixture(scope="module")
 def servers(ranker: TwinRanker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     folder = tmp_path_factory.mktemp("twin_v2")

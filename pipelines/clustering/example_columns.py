@@ -25,12 +25,24 @@ class ExampleColumns:
 
     Args:
         record: The serialized Example.
+
+    Raises:
+        ExampleError: It is none, or has no `user_id`.
     """
 
+    user = b""
+
     def __init__(self, record: bytes) -> None:
-        batch = ExamplesToRecordBatchDecoder().DecodeBatch([record])
+        try:
+            batch = ExamplesToRecordBatchDecoder().DecodeBatch([record])
+        except RuntimeError as error:
+            raise ExampleError(f"a record is no tf.Example: expected per-user Examples, got {record[:40]!r}") from error
         self._lists = {name: batch.column(i) for i, name in enumerate(batch.schema.names)}
-        self.user: bytes = (self.values("user_id", "string").to_pylist() or [b""])[0]
+        self.user = self.values("user_id", "string", 1)[0].as_py()
+
+    def error(self, message: str) -> ExampleError:
+        """An error that names the user."""
+        return ExampleError(f"user {self.user.decode('utf-8', 'replace')!r}: {message}")
 
     def values(self, name: str, dtype: str, length: int | None = None) -> Values:
         """The values of a feature, none where it is absent: int64 or float32 [n], or a large binary Arrow array.
@@ -47,11 +59,9 @@ class ExampleColumns:
         column = self._lists.get(name)
         flat = pa.array([], expected) if column is None or pa.types.is_null(column.type) else column.flatten()
         if flat.type != expected:
-            raise ExampleError(f"user {self.user.decode()!r}: feature {name!r}: expected {dtype}, got {flat.type}")
+            raise self.error(f"feature {name!r}: expected {dtype}, got {flat.type}")
         if length is not None and len(flat) != length:
-            raise ExampleError(
-                f"user {self.user.decode()!r}: feature {name!r}: expected {length} values, got {len(flat)}"
-            )
+            raise self.error(f"feature {name!r}: expected {length} values, got {len(flat)}")
         return flat if dtype == "string" else flat.to_numpy()
 
     def unparsed(self) -> dict[str, pa.Array]:
@@ -68,8 +78,8 @@ def history_of(example: ExampleColumns, schema: DatasetSchema) -> Entries:
     item = example.values("history/item_id", "int64")
     columns: dict[str, Any] = {"time": example.values("history/timestamp", "int64", len(item))}
     for name, feature, default in (("size", SIZE, 1), ("group", GROUP, 0)):
-        found = example.values(feature, "int64")
-        columns[name] = found if len(found) == len(item) else np.full(len(item), default, np.int64)
+        given = len(example.values(feature, "int64")) > 0
+        columns[name] = example.values(feature, "int64", len(item)) if given else np.full(len(item), default, np.int64)
     cross = {f.name: example.values(f"history/{f.name}", f.dtype, len(item)) for f in schema.cross}
     return Entries(item, cross=cross, **columns)
 

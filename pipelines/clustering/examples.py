@@ -8,7 +8,7 @@ import numpy as np
 from model.config import TwinConfig
 from model.schema import DatasetSchema
 from pipelines.clustering.entries import Entries, Ints, concatenate
-from pipelines.clustering.example_columns import ExampleColumns, ExampleError, history_features, history_of
+from pipelines.clustering.example_columns import ExampleColumns, history_features, history_of
 from pipelines.clustering.groups import groups_of
 from pipelines.clustering.join import join
 from pipelines.clustering.life import cluster, clusterable
@@ -61,10 +61,9 @@ def clustered_examples(
     life = dataclasses.replace(life, group=groups_of(life, schema, config, vectors))
     targets = len(example.values("target/item_id", "int64"))
     end = example.values(_HISTORY_END, "int64", targets)
-    if np.any(np.diff(life.time) < 0) or np.any(np.diff(end, prepend=0, append=len(life)) < 0):
-        raise ExampleError(
-            f"user {example.user.decode()!r}: expected history/timestamp to ascend, and {_HISTORY_END} within the "
-            f"{len(life)} behaviours"
+    if np.any(life.time[1:] < life.time[:-1]) or np.any(np.diff(end, prepend=0, append=len(life)) < 0):
+        raise example.error(
+            f"expected history/timestamp to ascend, and {_HISTORY_END} within the {len(life)} behaviours"
         )
     kept, per_target = _other_features(example, schema, targets)
     clusters = life.take(np.zeros(0, np.int64))

@@ -5,7 +5,8 @@ import numpy as np
 from model.config import TwinConfig
 from pipelines.clustering.entries import Entries, Ints, concatenate
 from pipelines.clustering.groups import UNKNOWN_ITEMS
-from pipelines.clustering.life import cluster, one_thread
+from pipelines.clustering.life import cluster
+from pipelines.clustering.one_thread import one_thread
 from pipelines.clustering.vectors import Floats, ItemVectors
 from pipelines.clustering.virtual_items import in_order, merge
 
@@ -20,7 +21,8 @@ def join(clusters: Entries, new: Entries, vectors: ItemVectors, config: TwinConf
     mean vector of the group's virtual items before the join, weighted by size, so that the cluster tells more of the
     behaviour than the group as a whole does. Otherwise it opens a cluster, which the next ones may join. A group
     without clusters is clustered as in a full run. Vectors are the current ones, so clusters made with an older model
-    are joined by what the new one sees. `chunks`, and behaviours of unknown items, join the group's newest cluster.
+    are joined by what the new one sees. `chunks`, and behaviours of unknown items, join the group's newest cluster
+    while it has room, then open the next.
 
     A cluster keeps its virtual item's id and categorical features; sizes add up, and means are weighted by size.
 
@@ -39,11 +41,12 @@ def join(clusters: Entries, new: Entries, vectors: ItemVectors, config: TwinConf
     with one_thread():
         for group in np.unique(new.group).tolist():
             old, fresh = np.flatnonzero(clusters.group == group), np.flatnonzero(new.group == group)
-            items = np.concatenate([clusters.item[old], new.item[fresh]])
             if config.clustering == "chunks" or group == UNKNOWN_ITEMS:
-                # Without a direction every cluster is equally near.
-                points, of_entry = np.zeros((1, 1), np.float32), np.zeros(len(items), np.int64)
+                # Consecutive ones belong together: an older cluster takes none, room or not.
+                old = old[-1:]
+                points, of_entry = np.zeros((1, 1), np.float32), np.zeros(len(old) + len(fresh), np.int64)
             else:
+                items = np.concatenate([clusters.item[old], new.item[fresh]])
                 known, of_entry = np.unique(items, return_inverse=True)
                 points = _points(known, vectors)
             chosen = _choose(

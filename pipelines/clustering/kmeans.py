@@ -26,7 +26,8 @@ def divide(points: Floats, weight: Floats, parts: int, rng: np.random.Generator)
     """
     # Distances as differences of squares lose what a large common mean hides.
     points -= weight @ points / weight.sum()
-    first = points[rng.choice(len(points), parts, replace=False, p=np.divide(weight, weight.sum(), dtype=np.float64))]
+    share = np.divide(weight, weight.sum(dtype=np.float64), dtype=np.float64)
+    first = points[rng.choice(len(points), parts, replace=False, p=share)]
     if len(points) >= _LARGE:
         kmeans = KMeans(parts, init=first, n_init=1, max_iter=ITERATIONS, tol=0, algorithm="lloyd", copy_x=False)
         return kmeans.fit_predict(points, sample_weight=weight).astype(np.int64)

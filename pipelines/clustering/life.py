@@ -1,11 +1,8 @@
 """One user's behaviours -> clusters."""
 
-import functools
 import zlib
-from contextlib import AbstractContextManager
 
 import numpy as np
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from model.config import TwinConfig
 from pipelines.clustering.chunks import split_by_time
@@ -13,6 +10,7 @@ from pipelines.clustering.entries import Entries, Ints
 from pipelines.clustering.groups import UNKNOWN_ITEMS
 from pipelines.clustering.hierarchical import adaptive_parts, divide_until_small
 from pipelines.clustering.kmeans import divide
+from pipelines.clustering.one_thread import one_thread
 from pipelines.clustering.vectors import Floats, ItemVectors
 from pipelines.clustering.virtual_items import merge, representatives
 
@@ -74,17 +72,6 @@ def assign(entries: Entries, vectors: ItemVectors, config: TwinConfig, user: byt
             representative.append(members[nearest])
             clusters += len(nearest)
     return label, np.concatenate(representative)
-
-
-def one_thread() -> AbstractContextManager[object]:
-    """Limits the numeric libraries to one thread: sums of several depend on their number."""
-    limiter: AbstractContextManager[object] = _threads().limit(limits=1)
-    return limiter
-
-
-@functools.cache
-def _threads() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def _divide_group(points: Floats, point: Ints, count: Ints, config: TwinConfig, rng: np.random.Generator) -> Ints:

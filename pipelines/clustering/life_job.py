@@ -92,7 +92,7 @@ def cluster_lives(
     if FileSystems.exists(report):
         raise UserError(f"{report} exists: a finished run; choose another output folder or remove it")
     check_vectors(str(vectors), schema)
-    states = [] if previous is None else _files(FileSystems.join(previous, LIVES), "an earlier run of this job")
+    states = [] if previous is None else _earlier(previous)
     with work_folder(FileSystems.join(out, LIVES), (EXAMPLES, DEAD_LETTERS, _SPILL)) as work:
         kinds = user_errors(*WORKER_ERRORS, RawDataError)
         with kinds, beam.Pipeline(options=in_process_by_default(options)) as pipeline:
@@ -120,15 +120,15 @@ def _build(
     from_events = source.data is not None
     if source.data is not None:
         table = open_table(source.data, "events", schema)
-        partitions = partition_count([table])
+        partitions = partition_count([table]) + _partitions(states)
         spans = pipeline | "Spans" >> beam.Create(list(table.spans), reshuffle=True)
         step = beam.ParDo(ParseEvents(schema, _END_OF_TIME, spill, partitions))
         lives = spans | "ParseEvents" >> step.with_outputs(LETTERS, COUNTS, main="segments")
         letters = lives[LETTERS]
     else:
         assert source.examples is not None
-        files = _files(source.examples, "per-user Examples")
-        partitions = 1 + sum(_size(file) for file in files) * _GZIP_FACTOR // PARTITION_BYTES
+        files = _example_files(source.examples)
+        partitions = 1 + _partitions(files + states)
         lives = _spilled(pipeline, "Lives", files, SpillStates(schema, spill, partitions, clustered=False))
         letters = pipeline | "NoLetters" >> beam.Create([])
     earlier = _spilled(pipeline, "Earlier", states, SpillStates(schema, spill, partitions, clustered=True))
@@ -158,13 +158,21 @@ def _spilled(pipeline: beam.Pipeline, name: str, files: list[str], step: SpillSt
     )
 
 
-def _files(folder: str, what: str) -> list[str]:
+def _earlier(folder: str) -> list[str]:
+    # A run that was killed while it moved its files may have left lives of some users alone.
+    if not FileSystems.exists(FileSystems.join(folder, REPORT)):
+        raise UserError(f"{folder}: expected the folder of a finished run, got one without {REPORT}")
+    return list_files(FileSystems.join(folder, LIVES, "*.gz"))
+
+
+def _example_files(folder: str) -> list[str]:
     patterns = [FileSystems.join(folder, "*.gz"), FileSystems.join(folder, "Split-*", "*.gz")]
     found = [path for pattern in patterns for path in list_files(pattern)]
     if not found:
-        raise UserError(f"{folder}: expected {what}: files *.gz or Split-*/*.gz, found none")
+        raise UserError(f"{folder}: expected per-user Examples: files *.gz or Split-*/*.gz, found none")
     return found
 
 
-def _size(file: str) -> int:
-    return int(FileSystems.match([file])[0].metadata_list[0].size_in_bytes)
+def _partitions(files: list[str]) -> int:
+    size = sum(int(FileSystems.match([file])[0].metadata_list[0].size_in_bytes) for file in files)
+    return size * _GZIP_FACTOR // PARTITION_BYTES

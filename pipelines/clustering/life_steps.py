@@ -11,7 +11,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from model.config import TwinConfig
 from model.schema import DatasetSchema
-from pipelines.clustering.example_columns import ExampleColumns, ExampleError, history_of
+from pipelines.clustering.example_columns import ExampleColumns, history_of
 from pipelines.clustering.job import COUNTS, size_counts
 from pipelines.clustering.life_columns import LifeBatches
 from pipelines.clustering.state import NOTHING_CLUSTERED, ClusteredLife, advance, decode_life, encode_life
@@ -47,9 +47,7 @@ class SpillStates(beam.DoFn):  # type: ignore[misc]
             example = ExampleColumns(record)
             user, life = example.user, ClusteredLife(history_of(example, self._schema), NOTHING_CLUSTERED)
             if np.any(life.history.size != 1):
-                raise ExampleError(
-                    f"user {user.decode()!r}: the history is clustered already; expected single behaviours"
-                )
+                raise example.error("the history is clustered already; expected single behaviours")
             yield TaggedOutput(COUNTS, ("read_behaviours", len(life.history)))
         yield from self._writer.add(self._batches.batch(user, life))
 

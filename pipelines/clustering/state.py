@@ -13,7 +13,6 @@ from pipelines.clustering.example_columns import (
     SIZE,
     THROUGH,
     ExampleColumns,
-    ExampleError,
     history_features,
     history_of,
 )
@@ -124,8 +123,8 @@ def decode_life(record: bytes, schema: DatasetSchema) -> tuple[bytes, ClusteredL
     for name in (SIZE, GROUP):
         example.values(name, "int64", len(history))
     through = example.values(THROUGH, "int64", 1)
-    if np.any(np.diff(history.time) < 0) or np.any(history.size < 1):
-        raise ExampleError(f"user {example.user.decode()!r}: expected ascending times and sizes of 1 or more")
+    if np.any(history.time[1:] < history.time[:-1]) or np.any(history.size < 1):
+        raise example.error("expected ascending times and sizes of 1 or more")
     return example.user, ClusteredLife(history, int(through[0]))
 
 

@@ -9,6 +9,7 @@ from pipelines.clustering.entries import Entries, Ints
 from pipelines.clustering.vectors import Floats
 
 _CHUNK = 65_536
+_LATEST = np.iinfo(np.int64).max
 
 
 def merge(entries: Entries, label: Ints, representative: Ints) -> Entries:
@@ -27,10 +28,13 @@ def merge(entries: Entries, label: Ints, representative: Ints) -> Entries:
     def summed(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
         return np.asarray(np.bincount(label, values, clusters), np.float64)
 
-    base = int(entries.time.min()) if len(entries) else 0
     size = np.bincount(label, entries.size, clusters).astype(np.int64)
-    # Offsets, since the times' own sums have more digits than a double.
-    time = base + (summed((entries.time - base) * entries.size.astype(np.float64)) // size).astype(np.int64)
+    oldest, newest = np.full(clusters, _LATEST), np.full(clusters, -_LATEST - 1)
+    np.minimum.at(oldest, label, entries.time)
+    np.maximum.at(newest, label, entries.time)
+    # Offsets, since the times' own sums have more digits than a double; unsigned, since they may pass an int64.
+    offset = (entries.time - oldest[label]).view(np.uint64).astype(np.float64)
+    time = np.minimum(oldest + (summed(offset * entries.size) // size).astype(np.uint64).view(np.int64), newest)
     virtual = entries.take(representative)
     cross = dict(virtual.cross)
     for name, values in entries.cross.items():
