@@ -38,6 +38,8 @@ PIPELINES = [
     "pyyaml>=6",
     "psutil>=5.9",
     "scikit-learn>=1.4",
+    "scipy>=1.10",
+    "threadpoolctl>=3",
     "nltk>=3.8",
     "dill",  # tfx-bsl imports it; Beam has it only as an extra
     "pip",  # TFX builds and installs a wheel of the user's modules

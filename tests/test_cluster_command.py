@@ -94,6 +94,7 @@ def test_a_run_and_one_that_goes_on(
         (["--servable", "MODEL", "--out", "OUT", "--data", "D", "--examples", "E"], "expected --data or --examples"),
         (["--servable", "MODEL", "--out", "OUT", "--data", "D", "--catalog", "C"], "--catalog goes with --examples"),
         (["--servable", "OUT", "--out", "OUT", "--data", "D"], "no servable (saved_model.pb)"),
+        (["--servable", "MODEL", "--out", __file__, "--data", "D"], "expected a folder, or a place to make one: File"),
         (["--servable", "MODEL", "--out", "OUT", "--data", "/nowhere"], "no events table in /nowhere"),
         (["--servable", "MODEL", "--out", "OUT", "--examples", "/nowhere"], "/nowhere: expected per-user Examples"),
         (["--servable", "MODEL", "--out", "OUT", "--examples", "E", "--schema", "kuairand"], "expected the catalog's"),

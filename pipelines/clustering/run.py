@@ -47,8 +47,12 @@ def run(
             `duration`.
 
     Raises:
-        UserError: See `cluster_lives`; or the servable has no item table, or durations are missing.
+        UserError: See `cluster_lives`; or the servable has no item table, durations are missing, or `out` is no folder.
     """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: expected a folder, or a place to make one: {error.strerror}") from error
     if (out / REPORT).exists():
         raise UserError(f"{out / REPORT} exists: a finished run; choose another output folder or remove it")
     vectors = out / f".vectors-{uuid.uuid4().hex[:8]}"
