@@ -2,7 +2,7 @@
 
 import threading
 
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
 from pipelines.clustering.one_thread import one_thread
 

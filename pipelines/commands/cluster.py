@@ -60,7 +60,9 @@ def cluster(
 
     OUT/lives has one tf.Example a user: the clustered history as a request takes it, and where it ends, from which
     the next run with --previous goes on. Its data may be the events since then alone, or all of them. Now and then run
-    without --previous: late events come in, and clusters are made anew of the items' current vectors.
+    without --previous: late events come in, and clusters are made anew of the items' current vectors. OUT/report.json
+    is written last: without it a run is not finished. One that was killed leaves OUT/.vectors-* and OUT/lives.tmp-*,
+    which may be deleted, and can be run again.
 
     Example: twin cluster --data data/today --servable runs/mine/servable --out lives/2 --previous lives/1
     """
