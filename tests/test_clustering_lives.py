@@ -210,6 +210,7 @@ def test_memory_follows_what_the_earlier_run_holds_too(
             "user '': feature 'user_id': expected 1 values, got 0",
         ),
     ],
+    ids=["garbage", "an item's Example"],
 )
 def test_records_of_another_kind_are_refused(record: bytes, message: str, tmp_path: Path, vectors: Path) -> None:
     source = LifeSource(examples=str(write_records(tmp_path / "in", [[record]])))
