@@ -37,6 +37,12 @@ def read_lines(prefix: str) -> Iterable[list[Any]]:
             yield from (json.loads(line) for line in file.read().decode().splitlines())
 
 
+def refuse_finished(report: str) -> None:
+    """Raises UserError where the report of a finished run lies: it is written last, so all the rest is there too."""
+    if FileSystems.exists(report):
+        raise UserError(f"{report} exists: a finished run; choose another output folder or remove it")
+
+
 def list_files(pattern: str) -> list[str]:
     """The paths that match, on any Beam filesystem."""
     return [meta.path for meta in FileSystems.match([pattern])[0].metadata_list]

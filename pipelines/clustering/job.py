@@ -27,6 +27,7 @@ from pipelines.job_files import (
     list_files,
     publish_files,
     read_lines,
+    refuse_finished,
     user_errors,
     work_folder,
     write_lines,
@@ -68,8 +69,7 @@ def cluster_examples(
         CountMismatchError: The counts do not reconcile, or a sink did not write what it was given.
     """
     begin = time.monotonic()
-    if FileSystems.exists(report):
-        raise UserError(f"{report} exists: a finished run; choose another output folder or remove it")
+    refuse_finished(report)
     files = list_files(pattern)
     if not files:
         raise UserError(f"{pattern}: no such files; expected the TFRecord files of per-user Examples")

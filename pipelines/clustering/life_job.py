@@ -25,7 +25,15 @@ from pipelines.clustering.job import (
 from pipelines.clustering.life_report import LifeReport, build_life_report, check_share, letter_line, read_letters
 from pipelines.clustering.life_steps import ClusterLives, SpillStates
 from pipelines.dead_letters import WriteDeadLetters, merge_summaries, summarise
-from pipelines.job_files import list_files, publish_files, user_errors, work_folder, write_lines, write_text
+from pipelines.job_files import (
+    list_files,
+    publish_files,
+    refuse_finished,
+    user_errors,
+    work_folder,
+    write_lines,
+    write_text,
+)
 from pipelines.preprocess.events import LETTERS, ParseEvents
 from pipelines.preprocess.spill import PARTITION_BYTES, partition_count
 from pipelines.readers import RawDataError, open_table
@@ -89,8 +97,7 @@ def cluster_lives(
     """
     begin = time.monotonic()
     report = FileSystems.join(out, REPORT)
-    if FileSystems.exists(report):
-        raise UserError(f"{report} exists: a finished run; choose another output folder or remove it")
+    refuse_finished(report)
     check_vectors(str(vectors), schema)
     states = [] if previous is None else _earlier(previous)
     with work_folder(FileSystems.join(out, LIVES), (EXAMPLES, DEAD_LETTERS, _SPILL)) as work:

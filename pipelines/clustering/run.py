@@ -16,6 +16,7 @@ from pipelines.clustering.durations import catalog_durations, table_durations
 from pipelines.clustering.life_job import REPORT, LifeSource, cluster_lives
 from pipelines.clustering.life_report import LifeReport
 from pipelines.clustering.vectors import ItemVectors, save_vectors, servable_vectors, with_durations
+from pipelines.job_files import refuse_finished
 
 Show = Callable[[dict[str, Any]], None]
 """Takes an event {component, event: started | finished}."""
@@ -53,8 +54,7 @@ def run(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out}: expected a folder, or a place to make one: {error.strerror}") from error
-    if (out / REPORT).exists():
-        raise UserError(f"{out / REPORT} exists: a finished run; choose another output folder or remove it")
+    refuse_finished(str(out / REPORT))
     vectors = out / f".vectors-{uuid.uuid4().hex[:8]}"
     try:
         with _step("item vectors", show):

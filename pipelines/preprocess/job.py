@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from model.errors import UserError
 from model.schema import DatasetSchema, Table
 from pipelines.beam_options import in_process_by_default
 from pipelines.dead_letters import DeadLetter, Reason, WriteDeadLetters, merge_summaries, summarise
@@ -18,6 +17,7 @@ from pipelines.job_files import (
     list_files,
     publish_files,
     read_lines,
+    refuse_finished,
     user_errors,
     work_folder,
     write_examples,
@@ -86,8 +86,7 @@ def preprocess(
         CountMismatchError: The counts do not reconcile, or a sink did not write what it was given.
     """
     begin = time.monotonic()
-    if FileSystems.exists(out.report):
-        raise UserError(f"{out.report} exists: a finished run; choose another output folder or remove it")
+    refuse_finished(out.report)
     names: tuple[Table, ...] = ("events", "items") if schema.user_key is None else ("events", "items", "users")
     tables = {name: open_table(str(data), name, schema) for name in names}
     with work_folder(out.examples, (*SPLITS, "catalog", "dead_letters", _SPILL)) as work:
