@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -106,7 +106,8 @@ def test_a_web_socket_is_a_request_like_others(server: ModelServer) -> None:
 
 def test_calls_without_a_message_do_not_keep_others_out() -> None:
     handler = grpc.unary_unary_rpc_method_handler(lambda request, _: request, bytes, bytes)
-    server = grpc.server(ThreadPoolExecutor(3), interceptors=[CallInterceptor(1, stalled_s=0.05)])
+    calls = CallInterceptor(1, stalled_s=0.05)
+    server = grpc.server(ThreadPoolExecutor(3), interceptors=[calls])
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", {"Say": handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -117,28 +118,32 @@ def test_calls_without_a_message_do_not_keep_others_out() -> None:
         yield from ()
 
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        silent = channel.stream_unary(METHOD, None, None).future(nothing())
+        silent = channel.stream_unary(METHOD, None, None).future(nothing(), wait_for_ready=True)
+        # Both come over one new connection: the silent call must have the only place before the other is made.
+        _until(lambda: calls.running() == 1)
         say = channel.unary_unary(METHOD, None, None)
-        assert _eventually_answers(say) == b"hello"
+        code, _ = fails(lambda: say(b"hello"))
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        _until(lambda: _answers(say))
         assert silent.code() is grpc.StatusCode.CANCELLED
         never.set()
     server.stop(None)
 
 
-def _eventually_answers(say: grpc.UnaryUnaryMultiCallable) -> bytes:
-    """The first call that is refused ends the silent one."""
+def _answers(say: grpc.UnaryUnaryMultiCallable) -> bool:
+    """Whether a call is answered and not refused; a refused one ends calls that have brought nothing for too long."""
+    try:
+        return bytes(say(b"hello")) == b"hello"
+    except grpc.RpcError as error:
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+        return False
+
+
+def _until(holds: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
-    refused = False
-    while time.monotonic() < end:
-        try:
-            answer = bytes(say(b"hello"))
-            if refused:
-                return answer
-        except grpc.RpcError as error:
-            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
-            refused = True
+    while not holds():
+        assert time.monotonic() < end
         time.sleep(0.02)
-    raise AssertionError("every call was refused, or none")
 
 
 def test_a_reload_that_nobody_waits_for_leaves_its_place(server: ModelServer, tmp_path: Path) -> None:
@@ -149,10 +154,7 @@ def test_a_reload_that_nobody_waits_for_leaves_its_place(server: ModelServer, tm
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
         code, _ = fails(lambda: stub.HandleReloadConfigRequest(request, timeout=0.5))
         assert code is grpc.StatusCode.DEADLINE_EXCEEDED
-        end = time.monotonic() + 60
-        while server._calls.running():
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        _until(lambda: not server._calls.running())
 
 
 def test_an_operation_that_never_ends_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:
