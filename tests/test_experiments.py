@@ -50,7 +50,7 @@ class Counted:
 def run(out: Path, name: str = "overall", models: str = "twin,avg_pooling") -> tuple[dict[str, Any], Counted]:
     display = Counted()
     command = f"twin experiment {name} --out {out}"
-    request = ExperimentRequest(name, None, out, None, models, "quick", None, command)
+    request = ExperimentRequest(name, None, out, None, models, "quick", "", None, command)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BUDGETS, "quick", TINY)
         return run_experiment(request, display), display
@@ -166,6 +166,18 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         run(tmp_path, models="twin,dine")
     with pytest.raises(UserError, match=r"NAME: expected overall, rolling, consistency, .* got 'everything'"):
         run(tmp_path, "everything")
+
+
+@pytest.mark.parametrize("rates", ["fast", "1,,3", "1,1", "0", "-1", "nan", "inf"])
+def test_unusable_rates_are_told(rates: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"--rates: expected different factors above 0, .* got '{rates}'"):
+        ExperimentRequest("overall", None, tmp_path, None, "", "full", rates, None, "")
+
+
+def test_given_rates_take_the_place_of_the_budgets(tmp_path: Path) -> None:
+    for rates, expected in (("", BUDGETS["full"].rate_factors), ("0.5, 2", (0.5, 2.0))):
+        request = ExperimentRequest("overall", None, tmp_path, None, "", "full", rates, None, "")
+        assert request.chosen_budget() == dataclasses.replace(BUDGETS["full"], rate_factors=expected)
 
 
 def test_a_cell_of_another_identity_is_not_taken(tmp_path: Path) -> None:

@@ -36,6 +36,10 @@ def experiment(
     budget: Annotated[str, typer.Option(help="quick (minutes, small models) or full (hours, the paper's sizes).")] = (
         "quick"
     ),
+    rates: Annotated[
+        str,
+        typer.Option(help="Factors on both learning rates that every model tries, as 0.3,1,3. Default: the budget's."),
+    ] = "",
     config: Annotated[
         Path | None, typer.Option(help="Configuration that all models share (YAML). Default: the schema folder's.")
     ] = None,
@@ -56,8 +60,8 @@ def experiment(
     """
     from pipelines.experiments.request import ExperimentRequest
 
-    command = _command(name, data, out, seeds, models, budget, config)
-    request = ExperimentRequest(name, data, out, seeds, models, budget, config, command)
+    command = _command(name, data, out, seeds, models, budget, rates, config)
+    request = ExperimentRequest(name, data, out, seeds, models, budget, rates, config, command)
 
     from pipelines.experiments.runner import run_experiment
 
@@ -75,9 +79,24 @@ def experiment(
 
 
 def _command(
-    name: str, data: Path | None, out: Path, seeds: int | None, models: str, budget: str, config: Path | None
+    name: str,
+    data: Path | None,
+    out: Path,
+    seeds: int | None,
+    models: str,
+    budget: str,
+    rates: str,
+    config: Path | None,
 ) -> str:
-    options = {"data": data, "out": out, "seeds": seeds, "models": models, "budget": budget, "config": config}
+    options = {
+        "data": data,
+        "out": out,
+        "seeds": seeds,
+        "models": models,
+        "budget": budget,
+        "rates": rates,
+        "config": config,
+    }
     given = [part for option, value in options.items() if value for part in (f"--{option}", str(value))]
     return shlex.join(["twin", "experiment", name, *given])
 

@@ -1,10 +1,11 @@
 """What `twin experiment` was asked for; quick to import, so that mistakes are told at once."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 from model.errors import UserError
-from pipelines.experiments.budget import BUDGETS
+from pipelines.experiments.budget import BUDGETS, Budget
 from pipelines.experiments.contenders import choose
 
 HEADINGS = {
@@ -31,11 +32,12 @@ class ExperimentRequest:
         seeds: Trainings per model; None = the budget's.
         models: Names separated by commas; empty = all.
         budget: A key of `BUDGETS`.
+        rates: Factors on the learning rates that every model tries, separated by commas; empty = the budget's.
         config: YAML file; None = the schema folder's `config.yaml`, if it has one, else the built-in values.
         command: The command line that makes the result again.
 
     Raises:
-        UserError: On an unknown name, model or budget, or a missing folder or file.
+        UserError: On an unknown name, model or budget, unusable rates, or a missing folder or file.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ExperimentRequest:
     seeds: int | None
     models: str
     budget: str
+    rates: str
     config: Path | None
     command: str
 
@@ -53,7 +56,23 @@ class ExperimentRequest:
             if value not in known:
                 raise UserError(f"{option}: expected {', '.join(known)}, got {value!r}")
         choose(self.models)
+        self.chosen_budget()
         if self.data is not None and not self.data.is_dir():
             raise UserError(f"--data {self.data}: no such folder; `twin simulate` and `twin import` make one")
         if self.config is not None and not self.config.is_file():
             raise UserError(f"--config {self.config}: no such file; leave the option out for the schema folder's")
+
+    def chosen_budget(self) -> Budget:
+        """The budget, with `rates` as its search space where they are given."""
+        budget = BUDGETS[self.budget]
+        if not self.rates.strip():
+            return budget
+        try:
+            factors = tuple(float(rate) for rate in self.rates.split(","))
+        except ValueError:
+            factors = ()
+        if not factors or not all(0 < factor < math.inf for factor in factors) or len(set(factors)) < len(factors):
+            raise UserError(
+                f"--rates: expected different factors above 0, separated by commas, as 0.3,1,3; got {self.rates!r}"
+            )
+        return dataclasses.replace(budget, rate_factors=factors)

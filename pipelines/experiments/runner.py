@@ -14,7 +14,6 @@ from typing import Any
 from model.config import TwinConfig
 from model.schema import load_schema
 from pipelines.experiments.ablation import ablation
-from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.case import case
 from pipelines.experiments.cells import write_atomically
 from pipelines.experiments.consistency import consistency
@@ -52,7 +51,7 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     """
     # Keras finds the refresh of the item table slow, which it may be.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    budget = BUDGETS[request.budget]
+    budget = request.chosen_budget()
     data = request.data or simulated(request.out / "data", *budget.simulation)
     config = budget.apply(_config(request, data))
     prepared = prepare(data, config, request.out / "prepared")
