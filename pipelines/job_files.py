@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,6 +13,10 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.tfrecordio import ReadAllFromTFRecord, WriteToTFRecord
 
 from model.errors import UserError
+
+# A record begins with its length, 8 bytes, and the checksum of that.
+_RECORD_HEAD_BYTES = 12
+_MAX_RECORD_BYTES = 1 << 40
 
 
 def write_examples(examples: beam.PCollection, name: str, prefix: str) -> beam.PCollection:
@@ -46,6 +51,17 @@ def refuse_finished(report: str) -> None:
 def list_files(pattern: str) -> list[str]:
     """The paths that match, on any Beam filesystem."""
     return [meta.path for meta in FileSystems.match([pattern])[0].metadata_list]
+
+
+def check_records(path: str) -> None:
+    """Raises UserError where a file does not begin as a TFRecord file does: with the length of its first record."""
+    try:
+        with FileSystems.open(path) as file:
+            head = file.read(_RECORD_HEAD_BYTES)
+    except (OSError, zlib.error) as error:
+        raise UserError(f"{path}: expected a TFRecord file, compressed if its name ends in .gz: {error}") from error
+    if head and (len(head) < _RECORD_HEAD_BYTES or int.from_bytes(head[:8], "little") > _MAX_RECORD_BYTES):
+        raise UserError(f"{path}: expected a TFRecord file, got one that begins with {head!r}")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Whole lives through Beam: raw events or Examples in, one clustered history a user out, run after run."""
 
+import dataclasses
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -235,3 +237,25 @@ def test_mistakes_are_named(tmp_path: Path, vectors: Path) -> None:
     with pytest.raises(ExampleError, match="user '1': the history is clustered already"):
         run(LifeSource(examples=clustered), vectors, tmp_path / "2")
     assert not (tmp_path / "2" / "report.json").exists()
+
+
+def test_an_earlier_run_must_have_grouped_alike(tmp_path: Path, vectors: Path) -> None:
+    source = from_tables(tmp_path / "a", events(users=1))
+    run(source, vectors, tmp_path / "1")
+    other = dataclasses.replace(CONFIG, completion_groups=CONFIG.completion_groups + 1)
+    parts = (CONFIG.completion_groups, other.completion_groups)
+    message = (
+        r"1/report.json: the earlier run grouped behaviours 'by completion in %d parts', .* completion in %d parts"
+    )
+    with pytest.raises(UserError, match=message % parts):
+        cluster_lives(source, vectors, SCHEMA, other, str(tmp_path / "2"), beam_options(), str(tmp_path / "1"))
+    assert not (tmp_path / "2").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"user_id,item_id", gzip.compress(b"user_id,item_id,timestamp"), gzip.compress(b"1")]
+)
+def test_examples_that_are_no_records_are_told(content: bytes, tmp_path: Path, vectors: Path) -> None:
+    (tmp_path / "events.gz").write_bytes(content)
+    with pytest.raises(UserError, match=r"events.gz: expected a TFRecord file"):
+        run(LifeSource(examples=str(tmp_path)), vectors, tmp_path / "out")

@@ -44,6 +44,16 @@ def groups_of(entries: Entries, schema: DatasetSchema, config: TwinConfig, vecto
     return np.where(rows < 0, UNKNOWN_ITEMS, group)
 
 
+def grouping(schema: DatasetSchema, config: TwinConfig) -> str:
+    """What `groups_of` does with these, in words; runs that go on from one another must agree in it."""
+    if schema.completion is None:
+        return "one group"
+    if schema.completion.dtype != "float32":
+        return f"by value of {schema.completion.name}"
+    over = "" if schema.duration is None else f" / {schema.duration.name}"
+    return f"by {schema.completion.name}{over} in {config.completion_groups} parts"
+
+
 def _over_duration(played: np.ndarray, rows: Ints, vectors: ItemVectors) -> np.ndarray:
     duration = np.full(len(rows), np.nan)
     if vectors.duration is not None:

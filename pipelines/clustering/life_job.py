@@ -1,6 +1,7 @@
 """The clustering of whole lives: events or per-user Examples in, one clustered history a user out."""
 
 import dataclasses
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from model.config import TwinConfig
 from model.errors import UserError
 from model.schema import DatasetSchema
 from pipelines.beam_options import in_process_by_default
+from pipelines.clustering.groups import grouping
 from pipelines.clustering.job import (
     COUNTS,
     EXAMPLES,
@@ -26,6 +28,7 @@ from pipelines.clustering.life_report import LifeReport, build_life_report, chec
 from pipelines.clustering.life_steps import ClusterLives, SpillStates
 from pipelines.dead_letters import WriteDeadLetters, merge_summaries, summarise
 from pipelines.job_files import (
+    check_records,
     list_files,
     publish_files,
     refuse_finished,
@@ -91,7 +94,8 @@ def cluster_lives(
         previous: The `out` of an earlier run; its users are carried over, with new behaviours or without.
 
     Raises:
-        UserError: Files or columns are missing, too many events are unusable, or `out` holds a finished run.
+        UserError: Files or columns are missing or unreadable, too many events are unusable, the earlier run grouped
+            otherwise, or `out` holds a finished run.
         ExampleError: An Example is not laid out as it must be.
         CountMismatchError: The counts do not reconcile, or a sink did not write what it was given.
     """
@@ -99,13 +103,15 @@ def cluster_lives(
     report = FileSystems.join(out, REPORT)
     refuse_finished(report)
     check_vectors(str(vectors), schema)
-    states = [] if previous is None else _earlier(previous)
+    groups = grouping(schema, config)
+    states = [] if previous is None else _earlier(previous, groups)
     with work_folder(FileSystems.join(out, LIVES), (EXAMPLES, DEAD_LETTERS, _SPILL)) as work:
         kinds = user_errors(*WORKER_ERRORS, RawDataError)
         with kinds, beam.Pipeline(options=in_process_by_default(options)) as pipeline:
             _build(pipeline, source, states, str(vectors), schema, config, work)
         letters = read_letters(work)
-        result = build_life_report(read_counts(work), letters, config.clustering, time.monotonic() - begin)
+        seconds = time.monotonic() - begin
+        result = build_life_report(read_counts(work), letters, config.clustering, groups, seconds)
         publish_files(FileSystems.join(work, DEAD_LETTERS), FileSystems.join(out, DEAD_LETTERS))
         check_share(result, letters, config.max_dead_letter_share, FileSystems.join(out, DEAD_LETTERS))
         publish_files(FileSystems.join(work, EXAMPLES), FileSystems.join(out, LIVES))
@@ -165,10 +171,18 @@ def _spilled(pipeline: beam.Pipeline, name: str, files: list[str], step: SpillSt
     )
 
 
-def _earlier(folder: str) -> list[str]:
+def _earlier(folder: str, groups: str) -> list[str]:
+    report = FileSystems.join(folder, REPORT)
     # A run that was killed while it moved its files may have left lives of some users alone.
-    if not FileSystems.exists(FileSystems.join(folder, REPORT)):
+    if not FileSystems.exists(report):
         raise UserError(f"{folder}: expected the folder of a finished run, got one without {REPORT}")
+    with FileSystems.open(report) as file:
+        earlier = json.load(file).get("grouping")
+    if earlier != groups:
+        raise UserError(
+            f"{report}: the earlier run grouped behaviours {earlier!r}, this one would {groups!r}; give it the earlier "
+            "run's configuration and schema, or leave out --previous to cluster all anew"
+        )
     return list_files(FileSystems.join(folder, LIVES, "*.gz"))
 
 
@@ -177,6 +191,8 @@ def _example_files(folder: str) -> list[str]:
     found = [path for pattern in patterns for path in list_files(pattern)]
     if not found:
         raise UserError(f"{folder}: expected per-user Examples: files *.gz or Split-*/*.gz, found none")
+    for path in found:
+        check_records(path)
     return found
 
 

@@ -24,6 +24,7 @@ class LifeReport:
 
     Attributes:
         clustering: The method.
+        grouping: How behaviours were grouped; a run that goes on from this one must group alike.
         read: Events read (of Examples: behaviours): `non_behaviours + dead_letters + duplicates + already_clustered +
             already_single + new`.
         non_behaviours: Events that do not enter the history.
@@ -46,6 +47,7 @@ class LifeReport:
     """
 
     clustering: str
+    grouping: str
     read: int
     non_behaviours: int
     dead_letters: int
@@ -71,7 +73,9 @@ class LifeReport:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
-def build_life_report(counts: Counter[str], letters: Letters, clustering: str, seconds: float) -> LifeReport:
+def build_life_report(
+    counts: Counter[str], letters: Letters, clustering: str, grouping: str, seconds: float
+) -> LifeReport:
     """Builds the report and checks that its counts reconcile.
 
     Raises:
@@ -92,6 +96,7 @@ def build_life_report(counts: Counter[str], letters: Letters, clustering: str, s
     require_equal("clusters and singles", entries, "in their files", counts["written_entries"])
     return LifeReport(
         clustering=clustering,
+        grouping=grouping,
         read=read,
         earlier=counts["earlier"],
         users=counts["examples"],

@@ -37,16 +37,17 @@ def read_periods(data: Prepared, config: TwinConfig, count: int) -> list[Period]
         count: Periods where the data set names none.
 
     Raises:
-        UserError: If those that it names do not ascend within the test range, from its start on.
+        UserError: If those that it names are no integers, or do not ascend within the test range, from its start on.
     """
     file = data.data / "dataset.json"
     borders = read_borders(file)
     start, end = borders["test_start_ms"], borders["end_ms"]
-    named = read_dataset_json(file).get("test_periods_ms")
-    starts = named or np.linspace(start, end, count, endpoint=False).astype(np.int64).tolist()
-    if starts[0] != start or any(a >= b for a, b in zip(starts, [*starts[1:], end], strict=True)):
+    equal = np.linspace(start, end, count, endpoint=False).astype(np.int64).tolist()
+    starts = read_dataset_json(file).get("test_periods_ms", equal)
+    listed = isinstance(starts, list) and starts and all(isinstance(first, int) for first in starts)
+    if not listed or starts[0] != start or any(a >= b for a, b in zip(starts, [*starts[1:], end], strict=True)):
         raise UserError(
-            f"{file}: expected 'test_periods_ms' ascending from the test split's start {start} to before "
+            f"{file}: expected the integers 'test_periods_ms' ascending from the test split's start {start} to before "
             f"its end {end}, got {starts}"
         )
     return [

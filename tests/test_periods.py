@@ -1,0 +1,25 @@
+"""The test range in periods."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from model.config import TwinConfig
+from model.errors import UserError
+from pipelines.experiments.dataset import Prepared
+from pipelines.experiments.periods import read_periods
+
+SPLIT = {"train_start_ms": 0, "eval_start_ms": 10, "test_start_ms": 20, "end_ms": 30}
+
+
+@pytest.mark.parametrize(
+    "named", [[], "20", 20, {"20": 25}, [20.5], [21, 25], [20, 20], [25, 20], [20, 30], [20, None]]
+)
+def test_unusable_periods_are_told(named: Any, tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps({"split": SPLIT, "test_periods_ms": named}))
+    data = cast(Prepared, SimpleNamespace(data=tmp_path))
+    with pytest.raises(UserError, match="expected the integers 'test_periods_ms' ascending from .* start 20 to before"):
+        read_periods(data, TwinConfig(), 2)
