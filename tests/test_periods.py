@@ -21,5 +21,7 @@ SPLIT = {"train_start_ms": 0, "eval_start_ms": 10, "test_start_ms": 20, "end_ms"
 def test_unusable_periods_are_told(named: Any, tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps({"split": SPLIT, "test_periods_ms": named}))
     data = cast(Prepared, SimpleNamespace(data=tmp_path))
-    with pytest.raises(UserError, match="expected the integers 'test_periods_ms' ascending from .* start 20 to before"):
+    with pytest.raises(
+        UserError, match=r"expected the integers 'test_periods_ms' ascending from .* start 20 to before"
+    ):
         read_periods(data, TwinConfig(), 2)
