@@ -12,9 +12,9 @@ from model.config import TwinConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT.parent / "shared" / "data" / "un_votes"
-# Two thirds of the shipped run: five sessions of training targets, and the last 2,500 votes as history.
-TRAIN_FROM_SESSION = "60"
-HISTORY_LENGTH = 2500
+# A part of the shipped run: three sessions of training targets, and the last 1,500 votes as history.
+TRAIN_FROM_SESSION = "62"
+HISTORY_LENGTH = 1500
 
 
 def twin(*arguments: str | Path) -> dict:
