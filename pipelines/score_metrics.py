@@ -64,7 +64,7 @@ def score_metrics(users: Sequence[tuple[Floats, Floats]]) -> dict[str, float | i
         "auc": user_auc(labels, predictions),
         "gauc": sum(n * auc for n, auc in per_user) / weight if weight else None,
         "calibration": float(predictions.sum() / labels.sum()) if labels.sum() else None,
-        "log_loss": float(log_losses(labels, predictions).mean()) if labels.size else None,
+        "logloss": float(log_losses(labels, predictions).mean()) if labels.size else None,
         "users": len(users),
         "targets": int(labels.size),
     }

@@ -70,7 +70,7 @@ def test_overall_measures_every_model(first: tuple[dict[str, Any], Counted]) -> 
     result, display = first
     assert set(result["models"]) == {"twin", "avg_pooling"}
     for values in result["models"].values():
-        assert 0.3 < values["auc"] < 1 and 0.3 < values["gauc"] < 1 and 0 < values["log_loss"] < 2
+        assert 0.3 < values["auc"] < 1 and 0.3 < values["gauc"] < 1 and 0 < values["logloss"] < 2
         assert values["auc_std"] is None and values["p_against_twin"] is None
     assert result["models"]["avg_pooling"]["oracle_distance_closed_percent"] == 0
     assert 0.5 < result["oracle"]["auc"] < 1
@@ -87,6 +87,8 @@ def test_the_report_holds_what_makes_it_again(first: tuple[dict[str, Any], Count
     assert f"twin experiment overall --out {out}" in report
     assert result["record"]["data_fingerprint"] in report
     assert "src=" not in report and "href=" not in report, "the report must need nothing beside it"
+    picture = (out / "overall" / "auc.svg").read_text()
+    assert picture.startswith("<svg xmlns=") and picture.strip() in report
 
 
 def test_a_finished_cell_is_not_made_again(first: tuple[dict[str, Any], Counted], out: Path) -> None:

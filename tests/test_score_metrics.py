@@ -52,5 +52,5 @@ def test_gauc_weighs_users_and_leaves_out_those_of_one_class() -> None:
 
 def test_no_target_at_all() -> None:
     found = score_metrics([])
-    assert found == {"auc": None, "gauc": None, "calibration": None, "log_loss": None, "users": 0, "targets": 0}
+    assert found == {"auc": None, "gauc": None, "calibration": None, "logloss": None, "users": 0, "targets": 0}
     assert not any(isinstance(v, float) and math.isnan(v) for v in found.values())

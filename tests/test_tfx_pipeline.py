@@ -201,7 +201,7 @@ def test_tfma_agrees_with_exact_metrics_of_the_same_scores(runs: Runs) -> None:
     assert found["positives"] == sum(int(labels.sum()) for labels in scores["label"])
     flat = (np.concatenate(scores[name]) for name in ("item_id", "label", "prediction"))
     assert found["auc_within_item"] == within_item_auc(*flat)
-    for name in ("gauc", "log_loss", "calibration"):
+    for name in ("gauc", "logloss", "calibration"):
         assert found[name] == pytest.approx(exact[name], rel=1e-5), name
     by_slice = runs.first["metrics"]["eval_by_history_length"]
     assert sum(part["targets"] for part in by_slice.values()) == exact["targets"]

@@ -119,5 +119,5 @@ def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
 def _svg(width: float, height: float, parts: Sequence[str]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'{_FONT} role="img">{"".join(parts)}</svg>'
+        f'{_FONT} role="img" style="background:#fff">{"".join(parts)}</svg>'
     )

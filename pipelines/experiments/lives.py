@@ -150,10 +150,7 @@ def _blocks(values: dict[str, dict[str, Any]]) -> list[Table | Figure]:
     quality = [
         [
             VARIANTS[name].title,
-            *(
-                plus_minus(values[name][metric], values[name][f"{metric}_std"])
-                for metric in ("auc", "gauc", "log_loss")
-            ),
+            *(plus_minus(values[name][metric], values[name][f"{metric}_std"]) for metric in ("auc", "gauc", "logloss")),
             *(number(values[name][f"gauc_{third}_activity"]) for third in ACTIVITY),
             number(values[name]["p_against_twin_v2"], 4),
         ]

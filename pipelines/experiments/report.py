@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,6 +55,11 @@ class Figure:
     title: str
     svg: str
     caption: str
+
+    @property
+    def file_name(self) -> str:
+        """Of the picture alone: the title in lower case, words joined by dashes."""
+        return "-".join(re.findall(r"[a-z0-9]+", self.title.lower())) + ".svg"
 
 
 Block = Text | Table | Figure

@@ -23,7 +23,7 @@ from pipelines.experiments.efficiency import efficiency
 from pipelines.experiments.length import length
 from pipelines.experiments.lives import lives
 from pipelines.experiments.overall import overall
-from pipelines.experiments.report import Outcome, render
+from pipelines.experiments.report import Figure, Outcome, render
 from pipelines.experiments.request import HEADINGS, ExperimentRequest
 from pipelines.experiments.rolling import rolling
 from pipelines.experiments.study import Display, Study
@@ -44,7 +44,7 @@ EXPERIMENTS: dict[str, Callable[[Study], Outcome]] = {
 
 
 def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, Any]:
-    """Runs an experiment and writes `<out>/<name>/result.json` and `report.html`.
+    """Runs an experiment and writes `<out>/<name>/result.json`, `report.html` and its pictures, `*.svg`.
 
     Raises:
         UserError: If data or configuration are unusable.
@@ -84,6 +84,9 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
         "record": record,
     }
     write_atomically(folder / "result.json", json.dumps(result, indent=1) + "\n")
+    for block in outcome.blocks:
+        if isinstance(block, Figure):
+            write_atomically(folder / block.file_name, block.svg + "\n")
     heading = f"{HEADINGS[request.name]}: {data.resolve().name}"
     write_atomically(report, render(heading, outcome, [(name.replace("_", " "), str(v)) for name, v in record.items()]))
     return result | {"report": str(report)}

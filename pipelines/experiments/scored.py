@@ -13,7 +13,7 @@ from model.schema import DatasetSchema
 from model.windows import cut_window, user_example_spec
 from pipelines.score_metrics import score_metrics, within_item_auc
 
-METRICS = ("auc", "gauc", "auc_within_item", "log_loss")
+METRICS = ("auc", "gauc", "auc_within_item", "logloss")
 _HASHES = 2**62
 
 

@@ -27,7 +27,7 @@ class Gauc(metric_types.Metric):
 class LogLoss(metric_types.Metric):
     """Mean cross entropy of the targets (TFMA's own averages over Examples, here users)."""
 
-    def __init__(self, name: str = "log_loss") -> None:
+    def __init__(self, name: str = "logloss") -> None:
         super().__init__(_computations(_LogLossCombiner), name=name)
 
 
