@@ -53,8 +53,8 @@ class TwinConfig:
         history_length: Behaviours L that the CP-GSU searches: the most recent ones.
         short_term_length: Most recent behaviours of the short-term module.
         recent_length: Most recent behaviours that `din`, `dien` and `mimn` read; 0 = 100, 100 and 1,000.
-        category_feature: The inherent feature by which `sim_hard` searches; None = the first categorical one that is
-            not `wide`.
+        category_feature: The inherent feature by which `sim_hard` searches; None = the first multi-hot one, else the
+            first categorical one that is not `wide`.
         search_width: Width of the pre-trained item embeddings by which `sim_soft` searches.
         id_width: Embedding width of item ids and `wide` features.
         feature_width: Embedding width of all other features.

@@ -90,10 +90,12 @@ def category_feature(config: TwinConfig, schema: DatasetSchema) -> str:
     categorical = [feature for feature in schema.inherent if not feature.numeric]
     names = [feature.name for feature in categorical]
     if config.category_feature is None:
+        # Lists are tags or topics; single values are often authors (wide), or kinds too coarse to search by.
+        lists = [feature.name for feature in categorical if feature.multi_hot]
         narrow = [feature.name for feature in categorical if not feature.wide]
-        if not narrow:
+        if not lists + narrow:
             raise CategoryError(f"schema {schema.name!r} has no category; set category_feature to one of {names}")
-        return narrow[0]
+        return (lists + narrow)[0]
     if config.category_feature not in names:
         raise CategoryError(
             f"category_feature {config.category_feature!r} is no categorical inherent feature of schema "

@@ -14,6 +14,7 @@ from model.export import export
 from model.interest import CategoryError, category_feature
 from model.load import load_ranker
 from model.ranker import TwinRanker
+from model.schema import load_schema
 from serving.server.servable import Servable
 from tests.rivals import rival_ranker
 from tests.toy import ENCODERS, ITEM_IDS, KNOWN, NOW, SMALL, tensors, toy_ranker, toy_request, toy_schema
@@ -126,9 +127,14 @@ def test_only_a_search_that_reads_arrays_has_them_in_its_table() -> None:
     assert "search" not in vars(toy_ranker().item_table)  # an attribute would be an entry of TWIN's checkpoint
 
 
-def test_the_category_is_the_first_narrow_categorical_feature() -> None:
+def test_the_category_is_the_first_list_or_narrow_categorical_feature() -> None:
     schema = toy_schema()
-    assert category_feature(SMALL, schema) == "topics"  # author_id is wide
+    assert category_feature(SMALL, schema) == "topics"
+    single = dataclasses.replace(schema, inherent=tuple(f for f in schema.inherent if not f.multi_hot))
+    with pytest.raises(CategoryError, match=r"has no category; set category_feature to one of \['author_id'\]"):
+        category_feature(SMALL, single)
+    narrow = dataclasses.replace(schema, inherent=load_schema("kuairand").inherent[:2])
+    assert category_feature(SMALL, narrow) == "video_type"  # author_id is wide
     assert category_feature(dataclasses.replace(SMALL, category_feature="author_id"), schema) == "author_id"
     with pytest.raises(
         CategoryError, match=r"'duration_seconds' is no categorical .* it has \['author_id', 'topics'\]"
