@@ -36,19 +36,20 @@ class ShortTerm(tf.keras.layers.Layer):
 
     def call(self, target: tf.Tensor, history: History) -> tf.Tensor:
         """Candidates' inherent features float32 [B, N, H] to float32 [B, N, h * d_k]."""
-        position = recent_positions(history.end, self.length)
+        position = recent_positions(history.start, history.end, self.length)
         query = self.relevance.query(target)
         return self.attention(query, history, position, self.relevance.bias_tables()).output
 
 
-def recent_positions(end: tf.Tensor, size: int) -> tf.Tensor:
+def recent_positions(start: tf.Tensor, end: tf.Tensor, size: int) -> tf.Tensor:
     """Positions of the `size` behaviours before each candidate's `end`, newest first; -1 where there are fewer.
 
     Args:
-        end: int32 [B, N'], N' = N, or 1 where all candidates see the same behaviours.
+        start, end: int32 [B, N'], N' = N, or 1 where all candidates see the same behaviours: those from `start` on.
         size: Number of behaviours.
 
     Returns:
         int32 [B, N', size].
     """
-    return tf.maximum(end[:, :, tf.newaxis] - 1 - tf.range(size), -1)
+    position = end[:, :, tf.newaxis] - 1 - tf.range(size)
+    return tf.where(position >= start[:, :, tf.newaxis], position, -1)

@@ -99,7 +99,7 @@ def run_consistency(
     by_dtype: dict[TableDtype, TableDtypeReport] = {
         dtype: _with_dtype(servable, dtype, eval_batches) for dtype in dtypes
     }
-    by_age = {0: fresh.hit_at[100]} | _by_age(ranker, iter(train), eval_batches, ages)
+    by_age = {0: fresh.hit_at[100]} | hits_by_age(ranker, iter(train), eval_batches, ages)
     return ConsistencyReport(servable, fresh, by_age, by_dtype)
 
 
@@ -117,9 +117,22 @@ def _with_dtype(servable: Path, dtype: TableDtype, batches: Sequence[RawBatch]) 
     )
 
 
-def _by_age(
-    ranker: TwinRanker, train: Iterator[RawBatch], eval_batches: Sequence[RawBatch], ages: Sequence[int]
+def hits_by_age(
+    ranker: TwinRanker,
+    train: Iterator[RawBatch],
+    eval_batches: Sequence[RawBatch],
+    ages: Sequence[int],
+    retrieved: int = 100,
 ) -> dict[int, float]:
+    """Trains on with the item table held still, and gives hit@`retrieved`, a percentage, at each age.
+
+    Args:
+        ranker: Trained, its optimiser forgotten: some steps fill a new one's slots before the table is made.
+        train: Batches to train on.
+        eval_batches: Batches to measure on.
+        ages: Training steps since the table was made, ascending.
+        retrieved: Depth of the search.
+    """
     ranker.compile(optimizer=ranker.optimizer_for_training())
     step = tf.function(ranker.train_step, reduce_retracing=True)
     for _ in range(_OPTIMISER_STEPS):
@@ -130,7 +143,7 @@ def _by_age(
         for _ in range(age - done):
             step(next(train))
         done = age
-        hits[age] = measure(ranker, eval_batches, [100]).hit_at[100]
+        hits[age] = measure(ranker, eval_batches, [retrieved]).hit_at[retrieved]
     return hits
 
 

@@ -38,7 +38,7 @@ class PlainReference:
         history = self._history(raw)
         target = ranker.inherent(self._table.features(self._row(raw["candidate/item_id"])))  # [B, N, H]
         candidates = tf.shape(target)[:2]
-        recent = recent_positions(history.end, self._config.short_term_length)
+        recent = recent_positions(history.start, history.end, self._config.short_term_length)
         recent = tf.broadcast_to(recent, [*tf.unstack(candidates), self._config.short_term_length])
         parts = [
             self._attend(ranker.twin.esu, target, history, self._search(target, history)),

@@ -31,11 +31,14 @@ def user_transform_config(schema: DatasetSchema, config: TwinConfig) -> dict[str
 def catalog_transform_config(schema: DatasetSchema, config: TwinConfig) -> dict[str, Any]:
     """What `preprocessing_fn` shall do on the catalog Examples, as JSON values.
 
+    Only items that occur in the training Examples count for vocabularies and quantiles: what the others are is of the
+    future, and nothing is learned of their values.
+
     Args:
         schema: The data set's columns.
         config: `min_value_frequency`, `quantile_buckets`.
     """
-    return _transform_config([_column(f.name, f) for f in schema.inherent], config)
+    return _transform_config([_column(f.name, f) for f in schema.inherent], config) | {"counted_by": "frequency"}
 
 
 def _column(column: str, feature: Feature) -> dict[str, str]:
@@ -65,29 +68,44 @@ def preprocessing_fn(inputs: Mapping[str, tf.SparseTensor], custom_config: Mappi
         same in every row, from which `read_encoders` takes them.
     """
     outputs: dict[str, Any] = {}
+    counted_by = custom_config.get("counted_by")
     for column in custom_config["columns"]:
         values, key = inputs[column["column"]], column["key"]
+        counted = values if counted_by is None else _where_positive(values, inputs[counted_by])
         if column["dtype"] == "float32":
-            outputs[key], outputs[f"{_BOUNDARIES}{key}"] = _bucketize(values, custom_config["buckets"])
+            outputs[key], outputs[f"{_BOUNDARIES}{key}"] = _bucketize(values, counted, custom_config["buckets"])
         else:
-            outputs[key] = _look_up(values, key, custom_config["min_frequency"])
+            outputs[key] = _look_up(values, counted, key, custom_config["min_frequency"])
     if not outputs:
         # Transform refuses a graph without outputs, and a data set may have nothing to encode but item ids.
         outputs["nothing"] = tf.zeros_like(next(iter(inputs.values())).dense_shape[:1])
     return outputs
 
 
-def _look_up(values: tf.SparseTensor, key: str, min_frequency: int) -> tf.SparseTensor:
-    present = tf.not_equal(values.values, "" if values.dtype == tf.string else tf.constant(-1, tf.int64))
+def _where_positive(values: tf.SparseTensor, number: tf.SparseTensor) -> tf.SparseTensor:
+    """The values of the rows whose `number`, one a row, is above 0."""
+    positive = tf.sparse.reduce_sum(number, axis=1) > 0
+    return tf.sparse.retain(values, tf.gather(positive, values.indices[:, 0]))
+
+
+def _present(values: tf.SparseTensor) -> tf.Tensor:
+    return tf.not_equal(values.values, "" if values.dtype == tf.string else tf.constant(-1, tf.int64))
+
+
+def _look_up(values: tf.SparseTensor, counted: tf.SparseTensor, key: str, min_frequency: int) -> tf.SparseTensor:
     vocabulary = tft.vocabulary(
-        tf.sparse.retain(values, present), frequency_threshold=min_frequency, vocab_filename=_vocabulary_name(key)
+        tf.sparse.retain(counted, _present(counted)),
+        frequency_threshold=min_frequency,
+        vocab_filename=_vocabulary_name(key),
     )
     index = tft.apply_vocabulary(values, vocabulary, default_value=-1).values + OUT_OF_VOCABULARY + 1
-    return values.with_values(tf.where(present, index, tf.cast(ABSENT, tf.int64)))
+    return values.with_values(tf.where(_present(values), index, tf.cast(ABSENT, tf.int64)))
 
 
-def _bucketize(values: tf.SparseTensor, buckets: int) -> tuple[tf.SparseTensor, tf.SparseTensor]:
-    finite = tf.boolean_mask(values.values, tf.math.is_finite(values.values))
+def _bucketize(
+    values: tf.SparseTensor, counted: tf.SparseTensor, buckets: int
+) -> tuple[tf.SparseTensor, tf.SparseTensor]:
+    finite = tf.boolean_mask(counted.values, tf.math.is_finite(counted.values))
     quantiles = tft.quantiles(finite, buckets, epsilon=min(_QUANTILE_ERROR, 0.1 / buckets))
     boundaries = tf.reshape(quantiles, [-1])
     index = _FIRST_BUCKET + tft.apply_buckets(values.values, boundaries[tf.newaxis])

@@ -150,7 +150,7 @@ def test_a_fresh_table_finds_what_attention_would_choose(first: tuple[dict[str, 
     assert result["models"]["twin"]["targets"] > 10
     assert result["models"]["twin"]["hit_at"]["20"] > 99.9
     by_age = result["twin_by_table_age"]["hit_at_k_by_age"]
-    assert by_age["0"] > 99.9 > by_age["1"] > 50
+    assert by_age["0"] > 99.9 > by_age["10"] > 50
     assert result["verdicts"][0].startswith("TWIN finds 100.0 of the ESU's own top 20")
 
 
@@ -217,6 +217,12 @@ def test_a_twin_that_is_not_first_is_told_first() -> None:
     means["twin_raw_mhta"] = {"auc": 0.91}
     _, warnings = verdict(["twin", "eta", "din", "twin_raw_mhta"], means, {"eta": 0.001})
     assert warnings == ["TWIN w/ Raw MHTA, an ablation of TWIN, is ahead of it: AUC 0.9100."]
+
+
+def test_lives_without_an_auc_say_so() -> None:
+    undefined = {"auc": None, "gauc": None, "p_against_twin_v2": None}
+    verdicts, warnings = lives._verdicts({"twin_v2": undefined, "twin": undefined})
+    assert verdicts == [] and "is undefined" in warnings[0]
 
 
 def test_every_experiment_has_a_heading() -> None:

@@ -98,6 +98,20 @@ def items(count: int = 40) -> list[dict[str, Values]]:
     ]
 
 
+def future_items(count: int = 10) -> list[dict[str, Values]]:
+    """Items of which no training Example has an event."""
+    return [
+        {
+            "item_id": np.asarray([1000 + item]),
+            "frequency": np.asarray([0]),
+            "author": np.asarray([77]),
+            "words": strings(["a", "new"]),
+            "height": np.asarray([1e9], np.float32),
+        }
+        for item in range(count)
+    ]
+
+
 def analyze(
     examples: Sequence[Mapping[str, Values]], schema: schema_pb2.Schema, config: Mapping[str, object], out: Path
 ) -> Path:
@@ -121,7 +135,7 @@ def graphs(schema: DatasetSchema, tmp_path_factory: pytest.TempPathFactory) -> t
         users(), user_example_schema(schema), user_transform_config(schema, CONFIG), tmp_path_factory.mktemp("user")
     )
     catalog = analyze(
-        items(),
+        items() + future_items(),
         catalog_example_schema(schema),
         catalog_transform_config(schema, CONFIG),
         tmp_path_factory.mktemp("item"),
@@ -177,6 +191,14 @@ def test_a_feature_without_any_value_has_harmless_boundaries(encoders: Encoders)
     found = encoders.features["cross/empty"]
     assert isinstance(found, Boundaries)
     assert np.isfinite(found.values).all()
+
+
+def test_items_of_the_future_leave_no_trace(encoders: Encoders) -> None:
+    authors, words, heights = (encoders.features[f"inherent/{name}"] for name in ("author", "words", "height"))
+    assert isinstance(authors, Vocabulary) and isinstance(words, Vocabulary) and isinstance(heights, Boundaries)
+    assert 77 not in authors.values and authors.values
+    assert set(words.values) == {"a", "b", "c"}
+    assert max(heights.values) < 1
 
 
 @pytest.mark.parametrize("which", [0, 1])

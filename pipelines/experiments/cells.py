@@ -62,5 +62,5 @@ class CellStore:
             return found
         result = make()
         content = {"fingerprint": fingerprint(identity), "identity": identity, **about, "result": result}
-        write_atomically(self.file(name, identity), json.dumps(content, indent=1) + "\n")
+        write_atomically(self.file(name, identity), json.dumps(content, indent=1, allow_nan=False) + "\n")
         return result

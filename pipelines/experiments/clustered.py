@@ -13,7 +13,7 @@ from pipelines.beam_options import beam_options
 from pipelines.clustering.durations import catalog_durations
 from pipelines.clustering.job import cluster_examples
 from pipelines.clustering.vectors import ItemVectors, save_vectors, with_durations
-from pipelines.experiments.dataset import Prepared
+from pipelines.experiments.dataset import Prepared, keep_first
 from pipelines.preprocess.split_config import SPLITS
 
 
@@ -50,5 +50,5 @@ def cluster_data(data: Prepared, vectors: ItemVectors, config: TwinConfig, folde
                 str(temporary / f"{split}.json"),
                 beam_options(),
             )
-        temporary.rename(folder)
+        keep_first(temporary, folder)
     return dataclasses.replace(data, folder=folder)

@@ -4,18 +4,19 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from model.consistency import DEPTHS, measure
 from model.ranker import TwinRanker
 from model.request import RawBatch
 from model.windows import window_dataset
+from pipelines.consistency import hits_by_age
 from pipelines.experiments.charts import lines
 from pipelines.experiments.contenders import TWO_STAGE, title
 from pipelines.experiments.report import Figure, Outcome, Table, Text, number
 from pipelines.experiments.study import Study
+from pipelines.tfx.fingerprints import code_fingerprint
 
 _TARGETS_PER_USER = 4
+_CODE = "pipelines.experiments.consistency"
 
 
 def consistency(study: Study) -> Outcome:
@@ -35,8 +36,10 @@ def consistency(study: Study) -> Outcome:
             nearest = max(others, key=lambda model: others[model])
             sentence += f"; the best rival, {title(nearest)}, finds {others[nearest]:.1f}"
         (verdicts if at_k["twin"] >= max([99.0, *others.values()]) else warnings).append(sentence + ".")
+    elif "twin" in models:
+        warnings.append(f"No eval target sees more than {retrieved} behaviours, so there was nothing to measure.")
     else:
-        warnings.append(f"No target sees more than {retrieved} behaviours, so there was nothing to measure.")
+        warnings.append("TWIN was not measured, so there is nothing to say of it.")
     depths = [depth for depth in DEPTHS if depth <= study.config.history_length]
     rows = [[title(m), *(number(values[m]["hit_at"].get(str(d)), 1) for d in depths)] for m in models]
     chart = lines(
@@ -66,7 +69,8 @@ def consistency(study: Study) -> Outcome:
 
 
 def _hits_cell(study: Study, model: str) -> dict[str, Any]:
-    identity = study.identity_of(model, measured="consistency", targets=study.budget.measured_targets)
+    targets = study.budget.measured_targets
+    identity = study.identity_of(model, measured="consistency", targets=targets, code=code_fingerprint(_CODE))
 
     def make() -> dict[str, Any]:
         ranker = study.ranker(model)
@@ -81,23 +85,18 @@ def _hits_cell(study: Study, model: str) -> dict[str, Any]:
 def _aged_cell(study: Study) -> dict[str, Any]:
     budget = study.budget
     ages = list(budget.table_ages)
-    identity = study.identity_of("twin", measured="table age", targets=budget.measured_targets, ages=ages)
+    about = {"measured": "table age", "targets": budget.measured_targets, "ages": ages}
+    identity = study.identity_of("twin", **about, code=code_fingerprint(_CODE))
     return study.cell("consistency-twin-by-age", identity, lambda: {"hit_at_k_by_age": _by_age(study, ages)})
 
 
 def _by_age(study: Study, ages: Sequence[int]) -> dict[str, float]:
-    """Trains on with the item table held still."""
     ranker, retrieved = study.ranker("twin"), study.config.retrieved
     batches = _eval_batches(study, ranker)
-    ranker.compile(optimizer=ranker.optimizer_for_training())
     train = window_dataset(study.data.files("train"), study.data.schema, ranker.config, shuffle=True).repeat()
-    step = tf.function(ranker.train_step, input_signature=[train.element_spec])
-    hits = {"0": measure(ranker, batches, [retrieved]).hit_at[retrieved]}
-    for done, batch in enumerate(train.take(max(ages)), start=1):
-        step(batch)
-        if done in ages:
-            hits[str(done)] = measure(ranker, batches, [retrieved]).hit_at[retrieved]
-    return {age: hit for age, hit in hits.items() if hit == hit}
+    hits = {0: measure(ranker, batches, [retrieved]).hit_at[retrieved]}
+    hits |= hits_by_age(ranker, iter(train), batches, ages, retrieved)
+    return {str(age): hit for age, hit in hits.items() if hit == hit}
 
 
 def _eval_batches(study: Study, ranker: TwinRanker) -> list[RawBatch]:

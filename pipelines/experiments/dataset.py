@@ -42,7 +42,7 @@ class Prepared:
         folder: What was made of them.
         schema: Their columns.
         encoders: Vocabularies and buckets.
-        fingerprint: Of the raw tables' content and the schema.
+        fingerprint: Of the raw tables' content, schema, split, and how they were prepared.
         oracle: `auc` and `gauc` that the true probabilities reach on the test split; empty where nobody knows them.
     """
 
@@ -89,12 +89,13 @@ def prepare(data: Path, config: TwinConfig, cache: Path) -> Prepared:
         "buckets": config.quantile_buckets,
         "code": [code_fingerprint("pipelines.preprocess.job"), code_fingerprint("pipelines.transform")],
     }
-    folder = cache / fingerprint(identity)[:16]
+    of_all = fingerprint(identity)
+    folder = cache / of_all[:16]
     if not (folder / "encoders.json").is_file():
         _make(data, schema, split, config, folder)
     oracle = (about.get("oracle") or {}).get("test") or {}
     known = {name: float(value) for name, value in oracle.items() if value is not None}
-    return Prepared(data, folder, schema, Encoders.load(folder / "encoders.json"), content, known)
+    return Prepared(data, folder, schema, Encoders.load(folder / "encoders.json"), of_all, known)
 
 
 def _make(data: Path, schema: DatasetSchema, split: SplitConfig, config: TwinConfig, folder: Path) -> None:
@@ -116,8 +117,17 @@ def _make(data: Path, schema: DatasetSchema, split: SplitConfig, config: TwinCon
         temporary / "catalog_transform",
     )
     read_encoders(users, items, schema).save(temporary / "encoders.json")
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    keep_first(temporary, folder)
+
+
+def keep_first(made: Path, folder: Path) -> None:
+    """Moves a finished folder to its place; where another process was first, its equal one stays."""
+    try:
+        made.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(made)
 
 
 def _analyse(pattern: str, schema: schema_pb2.Schema, transform: dict[str, Any], out: Path) -> Path:

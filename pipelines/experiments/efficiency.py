@@ -13,6 +13,7 @@ from pipelines.experiments.charts import bars
 from pipelines.experiments.contenders import title
 from pipelines.experiments.report import Figure, Outcome, Table, number
 from pipelines.experiments.study import Study
+from pipelines.tfx.fingerprints import code_fingerprint
 
 _WORKER = "pipelines.experiments.serving_worker"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +58,11 @@ def efficiency(study: Study) -> Outcome:
 def serving_cell(study: Study, model: str) -> dict[str, Any]:
     """Times and memory of the model's servable, measured once."""
     budget = study.budget
-    identity = study.identity_of(model, measured="serving", requests=budget.requests, candidates=budget.candidates)
+    # The worker is code that nothing here imports.
+    code = [code_fingerprint("pipelines.experiments.efficiency"), code_fingerprint(_WORKER)]
+    identity = study.identity_of(
+        model, measured="serving", requests=budget.requests, candidates=budget.candidates, code=code
+    )
     return study.cell(f"serving-{model}", identity, lambda: _measure(study, model))
 
 

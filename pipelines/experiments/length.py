@@ -28,6 +28,9 @@ def length(study: Study) -> Outcome:
     verdicts, warnings = [], []
     for at in map(str, lengths):
         ranked = sorted(study.models, key=lambda model: -(values[model][at]["gauc"] or 0.0))
+        if values[ranked[0]][at]["gauc"] is None:
+            warnings.append(f"{at} behaviours: no model has a GAUC.")
+            continue
         sentence = f"{at} behaviours: {title(ranked[0])} has the best GAUC, {number(values[ranked[0]][at]['gauc'])}"
         if "twin" in ranked[1:]:
             warnings.append(f"{sentence}, TWIN {number(values['twin'][at]['gauc'])}: TWIN is NOT first.")
@@ -42,7 +45,11 @@ def length(study: Study) -> Outcome:
         "behaviours a model may see",
         "GAUC",
     )
-    caption = "Each point is a training of its own; models that read only the latest behaviours do not change."
+    caption = (
+        "Each point is a training of its own. Models that read only the latest behaviours do not change beyond as "
+        "many. At lengths near the targets of a training window MIMN reads less than the length: its memory begins "
+        "where the window's last target may begin to see."
+    )
     return Outcome(
         verdicts,
         warnings,

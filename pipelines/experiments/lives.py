@@ -135,6 +135,9 @@ def _verdicts(values: dict[str, dict[str, Any]]) -> tuple[list[str], list[str]]:
     for name, other in values.items():
         if name == "twin_v2":
             continue
+        if None in (ours["auc"], ours["gauc"], other["auc"], other["gauc"]):
+            warnings.append(f"TWIN-V2 and {VARIANTS[name].title}: AUC or GAUC is undefined, so nothing can be said.")
+            continue
         p = other["p_against_twin_v2"]
         sure = "one seed" if p is None else f"p = {p:.2g}"
         sentence = (
@@ -146,7 +149,7 @@ def _verdicts(values: dict[str, dict[str, Any]]) -> tuple[list[str], list[str]]:
 
 
 def _blocks(values: dict[str, dict[str, Any]]) -> list[Table | Figure]:
-    ranking = sorted(values, key=lambda name: -values[name]["gauc"])
+    ranking = sorted(values, key=lambda name: -(values[name]["gauc"] or 0.0))
     quality = [
         [
             VARIANTS[name].title,

@@ -41,6 +41,7 @@ def compare(study: Study, runs: Mapping[str, Sequence[dict[str, Any]]]) -> Outco
         for model in ranking
     }
     verdicts, warnings = verdict(study.models, means, p_values)
+    warnings += _undefined(runs)
     return Outcome(verdicts, warnings, _blocks(study, ranking, values), {"models": values, "oracle": study.data.oracle})
 
 
@@ -76,6 +77,16 @@ def verdict(
         f"TWIN is first: AUC {ours:.4f}; the best rival, {title(rival)}, has {theirs:.4f} "
         f"({ours - theirs:+.4f}; {sure})."
     ], warnings
+
+
+def _undefined(runs: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
+    missing = {model: sum(run["test"]["auc"] is None for run in results) for model, results in runs.items()}
+    return [
+        f"{title(model)}: {count} of {len(runs[model])} trainings have no AUC, as they diverged or the test split "
+        "lacks a class; the means are those of the others."
+        for model, count in missing.items()
+        if count
+    ]
 
 
 def _against_twin(models: Sequence[str], runs: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, float | None]:

@@ -12,7 +12,8 @@ from pipelines.experiments.study import Study
 def rolling(study: Study) -> Outcome:
     """Tests every model on each period of the test range after it has learned from all that came before.
 
-    The learning rates are those of the protocol with one cut; each model learns from a period's targets once.
+    The learning rates are those of the protocol with one cut. What SIM's searches read of items stays as pre-trained on
+    the train split.
     """
     study.display.expect(len(study.models) * (len(study.budget.rate_factors) + len(study.seeds)))
     periods = read_periods(study.data, study.config, study.budget.periods)
@@ -29,6 +30,7 @@ def rolling(study: Study) -> Outcome:
     rows = [[title(model), *(number(auc) for auc in by_period[model])] for model in study.models]
     rows.append(["targets", *(f"{count:,}" for count in targets)])
     header = ["model", *(f"period {i}" for i in range(1, len(periods) + 1))]
-    blocks = [*outcome.blocks, Figure("AUC by period", chart, "Mean over seeds."), Table("AUC by period", header, rows)]
+    caption = "Mean over seeds. The item embeddings and clusters that SIM searches by are those of the train split."
+    blocks = [*outcome.blocks, Figure("AUC by period", chart, caption), Table("AUC by period", header, rows)]
     values = outcome.values | {"auc_by_period": by_period, "targets_by_period": targets}
     return Outcome(outcome.verdicts, outcome.warnings, blocks, values)

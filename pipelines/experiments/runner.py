@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.config import TwinConfig
+from model.interest import category_feature
 from model.schema import load_schema
 from pipelines.experiments.ablation import ablation
 from pipelines.experiments.case import case
@@ -26,7 +27,7 @@ from pipelines.experiments.overall import overall
 from pipelines.experiments.report import Figure, Outcome, render
 from pipelines.experiments.request import HEADINGS, ExperimentRequest
 from pipelines.experiments.rolling import rolling
-from pipelines.experiments.study import Display, Study
+from pipelines.experiments.study import TRAINING_CODE, Display, Study
 from pipelines.tfx.dataset_json import read_dataset_json
 from pipelines.tfx.fingerprints import code_fingerprint
 
@@ -51,11 +52,17 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     """
     # Keras finds the refresh of the item table slow, which it may be.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # A fingerprint is of the files as they are when it is first asked for: later they may have been edited.
+    for module in (TRAINING_CODE, *(f"pipelines.experiments.{name}" for name in EXPERIMENTS)):
+        code_fingerprint(module)
     budget = request.chosen_budget()
     data = request.data or simulated(request.out / "data", *budget.simulation)
     config = budget.apply(_config(request, data))
     prepared = prepare(data, config, request.out / "prepared")
     models = choose(request.models)
+    if "sim_hard" in models or request.name == "lives":
+        # Told now and not after the trainings before it.
+        category_feature(config, prepared.schema)
     version = code_version()
     study = Study(prepared, config, budget, request.seeds or budget.seeds, models, request.out, display, version)
     started = time.monotonic()
@@ -63,7 +70,7 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     record = {
         "command": request.command,
         "code_version": version,
-        "code_fingerprint": code_fingerprint("model.train"),
+        "code_fingerprint": code_fingerprint(TRAINING_CODE),
         "data": str(data),
         "data_fingerprint": prepared.fingerprint,
         "budget": budget.name,
@@ -83,7 +90,7 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
         **outcome.values,
         "record": record,
     }
-    write_atomically(folder / "result.json", json.dumps(result, indent=1) + "\n")
+    write_atomically(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     for block in outcome.blocks:
         if isinstance(block, Figure):
             write_atomically(folder / block.file_name, block.svg + "\n")

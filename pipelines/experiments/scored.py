@@ -45,7 +45,12 @@ class Scored:
         return Scored(self.user[wanted], self.item[wanted], self.label[wanted], self.pctr[wanted])
 
     def metrics(self) -> dict[str, Any]:
-        """AUC, GAUC, AUC within the targets of one item, log loss and counts; None where undefined."""
+        """AUC, GAUC, AUC within the targets of one item, log loss and counts; None where undefined.
+
+        The scores of a training that diverged are no numbers: nothing is defined then but the number of targets.
+        """
+        if not np.isfinite(self.pctr).all():
+            return dict.fromkeys(METRICS) | {"targets": len(self.pctr)}
         order = np.argsort(self.user, kind="stable")
         borders = np.flatnonzero(np.diff(self.user[order])) + 1
         of_user = list(zip(*(np.split(values[order], borders) for values in (self.label, self.pctr)), strict=True))

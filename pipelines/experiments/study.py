@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from model.catalog import CatalogRows
 from model.config import TwinConfig
+from model.errors import UserError
 from model.ranker import TwinRanker
 from model.search_features import SearchArray
 from model.train import Progress
@@ -15,7 +16,7 @@ from pipelines.experiments.cells import CellStore, fingerprint
 from pipelines.experiments.contenders import configure, title
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.periods import Period
-from pipelines.experiments.pretrained import PRE_TRAINED, search_arrays
+from pipelines.experiments.pretrained import search_arrays
 from pipelines.experiments.scored import Scored, Scorer
 from pipelines.experiments.training import (
     Trained,
@@ -28,6 +29,8 @@ from pipelines.experiments.training import (
 from pipelines.tfx.fingerprints import code_fingerprint
 
 FIRST_SEED = 1
+TRAINING_CODE = "pipelines.experiments.study"
+"""The module on whose code, and that of all it imports, a training's results depend."""
 
 
 class Display(Protocol):
@@ -133,13 +136,19 @@ class Study:
         return [Setting(model, rate=rate) for rate in self.budget.rate_factors]
 
     def tuned_rate(self, model: str) -> float:
-        """The factor on the learning rates with which the first seed's AUC on the eval split is highest."""
-        tried = {setting: self.train(setting)["eval"]["auc"] or 0.0 for setting in self.search_space(model)}
-        chosen = max(tried, key=lambda setting: tried[setting])
-        for setting in tried:
-            if setting != chosen:
-                self._weights(setting).unlink(missing_ok=True)
-        return chosen.rate
+        """The factor on the learning rates with which the first seed's AUC on the eval split is highest.
+
+        Raises:
+            UserError: If there is a choice, and the AUC of none is defined.
+        """
+        tried = {setting: self.train(setting)["eval"]["auc"] for setting in self.search_space(model)}
+        known = {setting: auc for setting, auc in tried.items() if auc is not None}
+        if len(tried) > 1 and not known:
+            raise UserError(
+                f"{title(model)}: no learning rate has an AUC on the eval split, by which one is chosen: the split "
+                "lacks a class, or every training diverged; name one factor with --rates"
+            )
+        return max(known or tried, key=lambda setting: known.get(setting, 0.0)).rate
 
     def tuned(self, model: str, seed: int = FIRST_SEED, history_length: int | None = None) -> Setting:
         """A training with the model's best learning rates."""
@@ -190,7 +199,7 @@ class Study:
     def search(self, setting: Setting) -> dict[str, SearchArray]:
         """What the model's search reads of items, pre-trained on whole histories with the training's rates and seed."""
         config = dataclasses.replace(setting, history_length=None).config(self.config)
-        identity = self._identity(Setting("twin", setting.seed, setting.rate)) | {"code": _pre_training_code()}
+        identity = self._identity(Setting("twin", setting.seed, setting.rate))
         name = f"item-embeddings-seed{setting.seed}-rate{setting.rate:g}"
         file = self._cells.file(name, identity).with_suffix(".npz")
         return search_arrays(self.data, config, file, self.progress(f"{title(setting.model)}, pre-training"))
@@ -202,7 +211,7 @@ class Study:
         return parent / fingerprint(identity)[:16]
 
     def identity_of(self, model: str, **more: Any) -> dict[str, Any]:
-        """What a measurement of the model's first trained ranker depends on."""
+        """What a measurement of the model's first trained ranker depends on; `code` if not that of trainings alone."""
         return self._identity(self.tuned(model)) | more
 
     def _train(self, setting: Setting) -> dict[str, Any]:
@@ -230,10 +239,5 @@ class Study:
             "seed": setting.seed,
             "config": setting.config(self.config).to_yaml(),
             "data": self.data.fingerprint,
-            "code": _pre_training_code() if setting.model in PRE_TRAINED else code_fingerprint("model.train"),
+            "code": code_fingerprint(TRAINING_CODE),
         }
-
-
-def _pre_training_code() -> str:
-    # It imports what trains the models, too.
-    return code_fingerprint("pipelines.search_features")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import math
 import os
 import statistics
 import time
@@ -23,7 +24,7 @@ from pipelines.experiments.dataset import Prepared
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A trained ranker, its item table fresh, and what the training did (JSON values)."""
+    """A trained ranker, its item table fresh, and what the training did (JSON values; no `loss` where it diverged)."""
 
     ranker: TwinRanker
     report: dict[str, Any]
@@ -53,7 +54,7 @@ def fit(
         "seconds": fitted.seconds,
         # The median step leaves out the tracing of the first, and what else the machine was doing.
         "targets_per_s": fitted.targets / len(clock.ends) / clock.median_step(),
-        "loss": fitted.loss,
+        "loss": fitted.loss if math.isfinite(fitted.loss) else None,
     }
     return Trained(ranker, report)
 

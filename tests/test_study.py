@@ -1,0 +1,90 @@
+"""What an experiment's cells depend on, and the choice of learning rates."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from model.config import TwinConfig
+from model.errors import UserError
+from pipelines.experiments import dataset
+from pipelines.experiments.budget import BUDGETS
+from pipelines.experiments.dataset import Prepared, keep_first, prepare
+from pipelines.experiments.overall import compare
+from pipelines.experiments.scored import METRICS, Scored
+from pipelines.experiments.study import Display, Setting, Study
+from pipelines.simulator import simulate
+
+RATES = (0.3, 1.0, 3.0)
+
+
+def study(out: Path, monkeypatch: pytest.MonkeyPatch, eval_auc: dict[float, float | None]) -> Study:
+    """A study whose trainings have these AUCs by rate."""
+
+    def train(self: Study, setting: Setting) -> dict[str, Any]:
+        metrics = dict.fromkeys(METRICS, 0.5) | {"auc": eval_auc[setting.rate]}
+        return {"eval": metrics, "test": metrics}
+
+    monkeypatch.setattr(Study, "train", train)
+    budget = dataclasses.replace(BUDGETS["quick"], rate_factors=tuple(eval_auc))
+    data = cast(Prepared, SimpleNamespace(fingerprint="f", oracle={}))
+    return Study(data, TwinConfig(), budget, 2, ["twin", "eta"], out, cast(Display, None), "x")
+
+
+def test_the_rate_of_the_highest_eval_auc_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert study(tmp_path, monkeypatch, {0.3: 0.6, 1.0: 0.8, 3.0: 0.7}).tuned_rate("twin") == 1.0
+    assert study(tmp_path, monkeypatch, {0.3: None, 1.0: None, 3.0: 0.4}).tuned_rate("twin") == 3.0
+
+
+def test_without_an_eval_auc_there_is_no_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"TWIN: no learning rate has an AUC on the eval split, .* with --rates"):
+        study(tmp_path, monkeypatch, dict.fromkeys(RATES)).tuned_rate("twin")
+    assert study(tmp_path, monkeypatch, {1.0: None}).tuned_rate("twin") == 1.0
+
+
+def test_trainings_that_diverged_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = np.array([1, 1, 2]), np.array([5, 6, 5]), np.array([1.0, 0.0, 1.0])
+    diverged = Scored(*numbers, np.array([0.5, math.nan, 0.5])).metrics()
+    assert diverged == dict.fromkeys(METRICS) | {"targets": 3}
+    well = Scored(*numbers, np.array([0.5, 0.4, 0.5])).metrics()
+    runs = {"twin": [{"test": well}, {"test": well}], "eta": [{"test": diverged}, {"test": well}]}
+    outcome = compare(study(tmp_path, monkeypatch, {1.0: 0.5}), runs)
+    assert any(text.startswith("ETA: 1 of 2 trainings have no AUC") for text in outcome.warnings)
+    json.dumps(outcome.values, allow_nan=False)
+
+
+def test_another_split_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulate(tmp_path / "data", 4, 40, 40)
+
+    def make(data: Path, schema: Any, split: Any, config: Any, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        (folder / "encoders.json").write_text("{}")
+
+    monkeypatch.setattr(dataset, "_make", make)
+    monkeypatch.setattr(dataset.Encoders, "load", lambda _: None)
+    about = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    first = prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
+    again = prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
+    about["split"]["test_start_ms"] -= 1
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps(about))
+    moved = prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
+    assert (first.fingerprint, first.folder) == (again.fingerprint, again.folder)
+    assert moved.fingerprint != first.fingerprint and moved.folder != first.folder
+
+
+def test_of_two_that_make_the_same_the_first_stays(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    keep_first(tmp_path / "a", tmp_path / "made")
+    keep_first(tmp_path / "b", tmp_path / "made")
+    assert (tmp_path / "made" / "file").read_text() == "a"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made"]
+    (tmp_path / "c").mkdir()
+    with pytest.raises(OSError):
+        keep_first(tmp_path / "c", tmp_path / "no" / "made")
