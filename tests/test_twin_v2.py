@@ -107,9 +107,8 @@ def test_a_cluster_of_n_is_n_copies_of_its_virtual_item() -> None:
         copies |= {"history/length": np.array([times.sum()]), SIZE: np.ones([1, times.sum()], np.int64)}
         logits, of_clusters = roomy.score(tensors(raw))
         logits_of_copies, of_copies = roomy.score(tensors(copies))
-        np.testing.assert_allclose(
-            of_copies.attended.output[0, n], of_clusters.attended.output[b, n], rtol=2e-6, atol=1e-6
-        )
+        # Sums of up to some hundred copies in float32.
+        np.testing.assert_allclose(of_copies.attended.output[0, n], of_clusters.attended.output[b, n], atol=5e-6)
         np.testing.assert_allclose(logits_of_copies[0, n], logits[b, n], atol=1e-5)
         # A cluster's weight is that of its copies together.
         for k in range(12):
