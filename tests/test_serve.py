@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from serving.client import Client, PredictError
 from serving.publisher import publish
 from tests.server_models import ROOT, export_waiter, exporter, served
+from tests.waiting import until
 
 INPUTS: dict[str, Any] = {"x": np.array([[1.0, 2.0]], np.float32), "history/length": np.array([3], np.int64)}
 
@@ -96,22 +96,15 @@ def test_sigterm_finishes_what_runs(tmp_path: Path) -> None:
         threads = [threading.Thread(target=ask, args=call) for call in calls]
         for thread in threads:
             thread.start()
-        _until(lambda: all(began.exists() for _, began in calls))
+        until(lambda: all(began.exists() for _, began in calls))
         process.send_signal(signal.SIGTERM)
-        _until(lambda: _is_refused(grpc))
+        until(lambda: _is_refused(grpc))
         assert answers == []
         go.touch()
         for thread in threads:
             thread.join()
         assert answers == [2.0, 2.0]
         assert process.wait(60) == 0
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def _is_refused(grpc: str) -> bool:

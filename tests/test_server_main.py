@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from serving.serve import free_port
 from serving.server.main import main
 from serving.tensors import decode, encode
 from tests.server_models import ROOT, export_waiter, exporter
+from tests.waiting import until
 
 COMMAND = [sys.executable, "-m", "serving.server.main"]
 
@@ -74,13 +75,6 @@ def _write_config(file: Path, model_dir: Path, labels: str = "") -> None:
     temporary.rename(file)
 
 
-def _eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert condition()
-
-
 def test_sigterm_finishes_what_runs_and_takes_no_more(tmp_path: Path) -> None:
     model_dir, files = tmp_path / "toy", [tmp_path / name for name in ("grpc", "rest", "go")]
     publish(model_dir, export_waiter)
@@ -118,9 +112,9 @@ def test_sigterm_finishes_what_runs_and_takes_no_more(tmp_path: Path) -> None:
         posting.start()
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         running = stub.Predict.future(_request("wait", x=[1.0], began=over_grpc, go=go))
-        _eventually(lambda: files[0].exists() and files[1].exists())
+        until(lambda: files[0].exists() and files[1].exists())
         process.send_signal(signal.SIGTERM)
-        _eventually(lambda: _refuses(port))
+        until(lambda: _refuses(port))
         assert not running.done() and posting.is_alive()
         files[2].touch()
         assert decode(running.result(60).outputs["y"]).tolist() == [2.0]
@@ -165,7 +159,7 @@ def test_killed_and_started_again_it_serves_and_leaves_nothing_behind(tmp_path: 
         assert _post(rest_port, {"signature_name": "single", "instances": [1.5]}) == {"predictions": [3.0]}
         _write_config(config, model_dir, 'version_labels { key: "stable" value: 1 }')
         label = f"http://127.0.0.1:{rest_port}/v1/models/toy/labels/stable/metadata"
-        _eventually(lambda: _ok(label))
+        until(lambda: _ok(label))
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     assert sorted(tmp_path.rglob("*")) == before

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from serving.server.options import ServerOptions, single_model
 from serving.server.rest_limit import RestLimit
 from tests.server_models import export_waiter
 from tests.test_server_grpc import fails, request
+from tests.waiting import until
 
 LIMIT = 2
 CLIENTS = 10 * LIMIT
@@ -69,13 +70,6 @@ def fill(server: ModelServer, stub: Any, go: Path) -> list[Any]:
     calls = [wait(stub, go) for _ in range(LIMIT)]
     until(lambda: server._calls.running() == LIMIT)
     return calls
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_calls_above_the_limit_are_refused_and_those_inside_succeed(

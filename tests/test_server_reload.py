@@ -25,6 +25,7 @@ from serving.server.predictor import predict
 from serving.server.servable import Servable
 from serving.server.status import Code, ServingError
 from serving.server.version import State
+from tests.waiting import until
 
 POLL_S = 0.02
 Config: TypeAlias = model_server_config_pb2.ModelConfig
@@ -101,13 +102,6 @@ def states(store: ModelStore, name: str) -> dict[int, State]:
         return {}
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert condition()
-
-
 def code_of(call: Callable[[], object]) -> tuple[Code, str]:
     with pytest.raises(ServingError) as raised:
         call()
@@ -120,22 +114,22 @@ def test_reload_replaces_the_whole_list(put: Put) -> None:
         store.reload([two])
         # A new model is available as soon as the call returns; the absent one goes in its own time.
         assert answer(store, "two") == (1, 3.0)
-        eventually(lambda: states(store, "one") == {1: State.END})
+        until(lambda: states(store, "one") == {1: State.END})
         assert code_of(lambda: answer(store, "one")) == (Code.NOT_FOUND, "Servable not found for request: Latest(one)")
         store.reload([one, two])
         assert answer(store, "one") == (1, 2.0)
         store.reload([])
-        eventually(lambda: states(store, "one") == states(store, "two") == {1: State.END})
+        until(lambda: states(store, "one") == states(store, "two") == {1: State.END})
 
 
 def test_a_request_keeps_a_model_that_left_the_list(put: Put) -> None:
     with running(config("one", put("one"))) as store:
         with store.lease("one") as (_, servable):
             store.reload([])
-            eventually(lambda: states(store, "one") == {1: State.UNLOADING})
+            until(lambda: states(store, "one") == {1: State.UNLOADING})
             x = {"x": np.array([4.0], np.float32)}
             assert predict(servable, servable.signatures["serving_default"], x)["y"].tolist() == [8.0]
-        eventually(lambda: states(store, "one") == {1: State.END})
+        until(lambda: states(store, "one") == {1: State.END})
 
 
 def test_reload_waits_for_new_models_and_tells_why_one_failed(put: Put, tmp_path: Path) -> None:
@@ -151,7 +145,7 @@ def test_reload_waits_for_new_models_and_tells_why_one_failed(put: Put, tmp_path
         assert answer(store, "one") == (1, 2.0)
         # The model stays listed: a good version of it is loaded.
         put("bad")
-        eventually(lambda: states(store, "bad") == {6: State.AVAILABLE, 5: State.END})
+        until(lambda: states(store, "bad") == {6: State.AVAILABLE, 5: State.END})
 
 
 def test_reload_waits_for_the_first_version_until_another_configuration_comes(put: Put, tmp_path: Path) -> None:
@@ -169,7 +163,7 @@ def test_reload_waits_for_the_first_version_until_another_configuration_comes(pu
         for expected in ("taken away", "published"):
             waiting = threading.Thread(target=reload)
             waiting.start()
-            eventually(lambda: "later" in store._models and store._models["later"].config is not None)
+            until(lambda: "later" in store._models and store._models["later"].config is not None)
             time.sleep(0.1)
             assert waiting.is_alive()
             if expected == "taken away":
@@ -189,7 +183,7 @@ def test_a_server_that_stops_ends_the_wait_of_a_reload(put: Put, tmp_path: Path)
     with running(one) as store:
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(store.reload, [one, config("later", tmp_path / "later")])
-            eventually(waiting.running)
+            until(waiting.running)
             store.end_waits()
             error = waiting.exception(60)
         assert isinstance(error, ServingError) and error.code is Code.CANCELLED
@@ -214,18 +208,18 @@ def test_policy_changes_and_a_moved_base_path(put: Put) -> None:
     with running(config("one", base)) as store:
         assert states(store, "one") == {3: available}
         store.reload([config("one", base, "specific { versions: 1 versions: 2 }")])
-        eventually(lambda: states(store, "one") == {3: State.END, 2: available, 1: available})
+        until(lambda: states(store, "one") == {3: State.END, 2: available, 1: available})
         assert answer(store, "one") == (2, 3.0)
         store.reload([config("one", base, "all {}")])
-        eventually(lambda: states(store, "one") == {3: available, 2: available, 1: available})
+        until(lambda: states(store, "one") == {3: available, 2: available, 1: available})
         # A version that is loaded stays; another number under the new path replaces it.
         moved = put("moved", 3.0)
         store.reload([config("one", moved, "specific { versions: 1 }")])
-        eventually(lambda: states(store, "one") == {3: State.END, 2: State.END, 1: available})
+        until(lambda: states(store, "one") == {3: State.END, 2: State.END, 1: available})
         assert answer(store, "one") == (1, 2.0)
         store.reload([config("one", moved)])
         put("moved", 3.0)
-        eventually(lambda: states(store, "one")[2] is available and states(store, "one")[1] is State.END)
+        until(lambda: states(store, "one")[2] is available and states(store, "one")[1] is State.END)
         assert answer(store, "one") == (2, 3.0)
 
 
@@ -237,9 +231,9 @@ def test_a_lost_base_path_unloads_nothing_and_an_emptied_one_everything(put: Put
         assert states(store, "one") == {1: State.AVAILABLE}
         (tmp_path / "away").rename(base)
         (base / "1").rename(tmp_path / "gone")
-        eventually(lambda: states(store, "one") == {1: State.END})
+        until(lambda: states(store, "one") == {1: State.END})
         (tmp_path / "gone").rename(base / "1")
-        eventually(lambda: states(store, "one") == {1: State.AVAILABLE})
+        until(lambda: states(store, "one") == {1: State.AVAILABLE})
 
 
 def test_swaps_under_load_fail_no_request_and_mix_no_versions(put: Put) -> None:
@@ -266,16 +260,16 @@ def test_swaps_under_load_fail_no_request_and_mix_no_versions(put: Put) -> None:
             asker.start()
         for number in range(2, 7):
             put("one", 2.0 if number % 2 else 3.0)
-            eventually(lambda: number in served)  # noqa: B023
+            until(lambda: number in served)  # noqa: B023
         for number in range(6, 1, -1):
             (base / str(number)).rename(base / f".gone-{number}")
-            eventually(lambda: states(store, "one")[number - 1] is State.AVAILABLE)  # noqa: B023
+            until(lambda: states(store, "one")[number - 1] is State.AVAILABLE)  # noqa: B023
         stop.set()
         for asker in askers:
             asker.join()
         assert wrong == []
         assert served == set(range(1, 7))
-        eventually(lambda: list(states(store, "one").values()) == [State.END] * 5 + [State.AVAILABLE])
+        until(lambda: list(states(store, "one").values()) == [State.END] * 5 + [State.AVAILABLE])
 
 
 def test_labels_name_available_versions_only(put: Put) -> None:
@@ -301,7 +295,7 @@ def test_labels_name_available_versions_only(put: Put) -> None:
         assert code_of(lambda: store.reload([labelled])) == unavailable
         assert answer(store, "one", label="stable") == (1, 2.0)
         store.reload([config("one", base, "all {}", stable=1)])
-        eventually(lambda: len(states(store, "one")) == 2 and states(store, "one")[2] is State.AVAILABLE)
+        until(lambda: len(states(store, "one")) == 2 and states(store, "one")[2] is State.AVAILABLE)
         store.reload([labelled])
         assert answer(store, "one", label="canary") == (2, 3.0)
         store.reload([config("one", base, "all {}")])
@@ -319,7 +313,7 @@ def test_new_labels_for_unavailable_versions_where_allowed(put: Put) -> None:
         # A label that is there moves to an available version only.
         assert code_of(lambda: store.reload([config("one", base, "all {}", next=3)]))[0] is Code.FAILED_PRECONDITION
         put("one", 3.0)
-        eventually(lambda: states(store, "one").get(2) is State.AVAILABLE)
+        until(lambda: states(store, "one").get(2) is State.AVAILABLE)
         assert answer(store, "one", label="next") == (2, 3.0)
         store.reload([config("one", base, "all {}", next=1)])
         assert answer(store, "one", label="next") == (1, 2.0)
@@ -345,7 +339,7 @@ def test_one_look_where_polling_is_off(put: Put, tmp_path: Path) -> None:
         time.sleep(1.2)
         assert states(store, "one") == {1: State.AVAILABLE}
         store.reload([config("one", base, "all {}")])
-        eventually(lambda: states(store, "one") == {2: State.AVAILABLE, 1: State.AVAILABLE})
+        until(lambda: states(store, "one") == {2: State.AVAILABLE, 1: State.AVAILABLE})
     finally:
         store.close()
 
@@ -386,11 +380,11 @@ def test_the_configuration_file_is_read_again(put: Put, tmp_path: Path) -> None:
                 assert answer(store, "one") == (1, 2.0)
             # The label is taken as soon as the version it names is available.
             write(two)
-            eventually(lambda: states(store, "two") == {1: State.AVAILABLE})
+            until(lambda: states(store, "two") == {1: State.AVAILABLE})
             two.version_labels["stable"] = 1
             write(two)
-            eventually(lambda: _labelled(store, "two", "stable"))
-            eventually(lambda: states(store, "one") == {1: State.END})
+            until(lambda: _labelled(store, "two", "stable"))
+            until(lambda: states(store, "one") == {1: State.END})
         finally:
             poller.stop()
 
@@ -411,7 +405,7 @@ def test_a_model_that_comes_back_while_a_request_still_runs_on_it_is_loaded_anew
             store.wait_ready()
             with store.lease("one"):
                 store.reload([])
-                eventually(lambda: states(store, "one") == {1: State.UNLOADING})  # noqa: B023
+                until(lambda: states(store, "one") == {1: State.UNLOADING})  # noqa: B023
                 waiting = threading.Thread(target=store.reload, args=([one],))
                 waiting.start()
                 time.sleep(5 * POLL_S)

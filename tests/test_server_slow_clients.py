@@ -7,8 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from serving.server.rest_app import RestApp
 from serving.server.servable import Servable
 from tests.grpc_support import fails
 from tests.server_models import ROOT, export_waiter
+from tests.waiting import until
 
 POST = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
 METHOD = "/test.Echo/Say"
@@ -120,11 +120,11 @@ def test_calls_without_a_message_do_not_keep_others_out() -> None:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         silent = channel.stream_unary(METHOD, None, None).future(nothing(), wait_for_ready=True)
         # Both come over one new connection: the silent call must have the only place before the other is made.
-        _until(lambda: calls.running() == 1)
+        until(lambda: calls.running() == 1)
         say = channel.unary_unary(METHOD, None, None)
         code, _ = fails(lambda: say(b"hello"))
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        _until(lambda: _answers(say))
+        until(lambda: _answers(say))
         assert silent.code() is grpc.StatusCode.CANCELLED
         never.set()
     server.stop(None)
@@ -139,13 +139,6 @@ def _answers(say: grpc.UnaryUnaryMultiCallable) -> bool:
         return False
 
 
-def _until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_a_reload_that_nobody_waits_for_leaves_its_place(server: ModelServer, tmp_path: Path) -> None:
     request = model_management_pb2.ReloadConfigRequest()
     missing = single_model("missing", str(tmp_path / "missing"))
@@ -154,7 +147,7 @@ def test_a_reload_that_nobody_waits_for_leaves_its_place(server: ModelServer, tm
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
         code, _ = fails(lambda: stub.HandleReloadConfigRequest(request, timeout=0.5))
         assert code is grpc.StatusCode.DEADLINE_EXCEEDED
-        _until(lambda: not server._calls.running())
+        until(lambda: not server._calls.running())
 
 
 def test_an_operation_that_never_ends_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:

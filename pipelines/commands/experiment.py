@@ -2,8 +2,9 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -60,8 +61,16 @@ def experiment(
     """
     from pipelines.experiments.request import ExperimentRequest
 
-    command = _command(name, data, out, seeds, models, budget, rates, config)
-    request = ExperimentRequest(name, data, out, seeds, models, budget, rates, config, command)
+    options: dict[str, Any] = {
+        "data": data,
+        "out": out,
+        "seeds": seeds,
+        "models": models,
+        "budget": budget,
+        "rates": rates,
+        "config": config,
+    }
+    request = ExperimentRequest(name, **options, command=_command(name, options))
 
     from pipelines.experiments.runner import run_experiment
 
@@ -78,25 +87,7 @@ def experiment(
         print(json.dumps(result))
 
 
-def _command(
-    name: str,
-    data: Path | None,
-    out: Path,
-    seeds: int | None,
-    models: str,
-    budget: str,
-    rates: str,
-    config: Path | None,
-) -> str:
-    options = {
-        "data": data,
-        "out": out,
-        "seeds": seeds,
-        "models": models,
-        "budget": budget,
-        "rates": rates,
-        "config": config,
-    }
+def _command(name: str, options: Mapping[str, Any]) -> str:
     given = [part for option, value in options.items() if value for part in (f"--{option}", str(value))]
     return shlex.join(["twin", "experiment", name, *given])
 

@@ -14,7 +14,6 @@ from pipelines.experiments.items import describe_items
 from pipelines.experiments.report import Block, Outcome, Table, Text
 from pipelines.experiments.scored import user_windows
 from pipelines.experiments.study import Study
-from pipelines.tfx.fingerprints import code_fingerprint
 
 SHOWN = 9
 
@@ -74,9 +73,7 @@ def _only(name: str, values: tf.Tensor, user: int, target: int) -> tf.Tensor:
 
 
 def _case_cell(study: Study, model: str, request: RawBatch) -> dict[str, Any]:
-    identity = study.identity_of(
-        model, measured="case", shown=SHOWN, code=code_fingerprint("pipelines.experiments.case")
-    )
+    identity = study.identity_of(model, __name__, measured="case", shown=SHOWN)
     return study.cell(f"case-{model}", identity, lambda: _look(study.ranker(model), request))
 
 

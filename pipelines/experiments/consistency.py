@@ -13,10 +13,8 @@ from pipelines.experiments.charts import lines
 from pipelines.experiments.contenders import TWO_STAGE, title
 from pipelines.experiments.report import Figure, Outcome, Table, Text, number
 from pipelines.experiments.study import Study
-from pipelines.tfx.fingerprints import code_fingerprint
 
 _TARGETS_PER_USER = 4
-_CODE = "pipelines.experiments.consistency"
 
 
 def consistency(study: Study) -> Outcome:
@@ -69,8 +67,7 @@ def consistency(study: Study) -> Outcome:
 
 
 def _hits_cell(study: Study, model: str) -> dict[str, Any]:
-    targets = study.budget.measured_targets
-    identity = study.identity_of(model, measured="consistency", targets=targets, code=code_fingerprint(_CODE))
+    identity = study.identity_of(model, __name__, measured="consistency", targets=study.budget.measured_targets)
 
     def make() -> dict[str, Any]:
         ranker = study.ranker(model)
@@ -85,8 +82,7 @@ def _hits_cell(study: Study, model: str) -> dict[str, Any]:
 def _aged_cell(study: Study) -> dict[str, Any]:
     budget = study.budget
     ages = list(budget.table_ages)
-    about = {"measured": "table age", "targets": budget.measured_targets, "ages": ages}
-    identity = study.identity_of("twin", **about, code=code_fingerprint(_CODE))
+    identity = study.identity_of("twin", __name__, measured="table age", targets=budget.measured_targets, ages=ages)
     return study.cell("consistency-twin-by-age", identity, lambda: {"hit_at_k_by_age": _by_age(study, ages)})
 
 

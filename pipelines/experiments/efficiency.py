@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from model.export import export
+from pipelines.experiments import serving_worker
 from pipelines.experiments.charts import bars
 from pipelines.experiments.contenders import title
 from pipelines.experiments.report import Figure, Outcome, Table, number
 from pipelines.experiments.study import Study
-from pipelines.tfx.fingerprints import code_fingerprint
 
-_WORKER = "pipelines.experiments.serving_worker"
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -58,11 +57,8 @@ def efficiency(study: Study) -> Outcome:
 def serving_cell(study: Study, model: str) -> dict[str, Any]:
     """Times and memory of the model's servable, measured once."""
     budget = study.budget
-    # The worker is code that nothing here imports.
-    code = [code_fingerprint("pipelines.experiments.efficiency"), code_fingerprint(_WORKER)]
-    identity = study.identity_of(
-        model, measured="serving", requests=budget.requests, candidates=budget.candidates, code=code
-    )
+    sizes = {"requests": budget.requests, "candidates": budget.candidates}
+    identity = study.identity_of(model, __name__, measured="serving", **sizes)
     return study.cell(f"serving-{model}", identity, lambda: _measure(study, model))
 
 
@@ -74,7 +70,7 @@ def _measure(study: Study, model: str) -> dict[str, Any]:
             study.ranker(model), study.data.schema, study.data.encoders, catalog.known_ids, catalog.coverage, servable
         )
         size = sum(file.stat().st_size for file in servable.rglob("*") if file.is_file())
-        command = [sys.executable, "-m", _WORKER, str(servable), str(study.config.history_length)]
+        command = [sys.executable, "-m", serving_worker.__name__, str(servable), str(study.config.history_length)]
         command += [str(study.budget.candidates), str(study.budget.requests)]
         path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -18,13 +18,14 @@ from pipelines.experiments.scored import METRICS, Scored, Scorer, behaviours_by_
 from pipelines.experiments.statistics import mean_and_std, paired_p
 from pipelines.experiments.study import Setting, Study
 from pipelines.experiments.training import fit, save_weights
-from pipelines.tfx.fingerprints import code_fingerprint
 
 ACTIVITY = ("low", "medium", "high")
 _CLUSTERING_FIELDS = (
     "clustering", "max_cluster_size", "partition_exponent", "completion_groups", "recluster_after",
     "short_term_length",
 )  # fmt: skip
+CLUSTERING_CODE = "pipelines.clustering.job"
+"""The module on whose code, and that of all it imports, clustered histories depend."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _config(study: Study, variant: Variant, setting: Setting) -> TwinConfig:
 def _clustered(study: Study, variant: Variant, vectors: ItemVectors) -> Prepared:
     config = _config(study, variant, Setting("twin"))
     how = {field: getattr(config, field) for field in _CLUSTERING_FIELDS}
-    identity = study.identity_of("twin", clustering=how, code=code_fingerprint("pipelines.clustering.job"))
+    identity = study.identity_of("twin", CLUSTERING_CODE, clustering=how)
     return cluster_data(study.data, vectors, config, study.folder("clustered", identity))
 
 
@@ -88,9 +89,7 @@ def _cell(
     study: Study, name: str, variant: Variant, data: Prepared, vectors: ItemVectors, setting: Setting
 ) -> dict[str, Any]:
     config = _config(study, variant, setting)
-    identity = study.identity_of(
-        "twin", lives=name, config=config.to_yaml(), code=code_fingerprint("pipelines.experiments.lives")
-    )
+    identity = study.identity_of("twin", __name__, lives=name, config=config.to_yaml())
 
     def make() -> dict[str, Any]:
         label = f"{variant.title}, seed {setting.seed}"

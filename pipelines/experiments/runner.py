@@ -22,7 +22,7 @@ from pipelines.experiments.contenders import choose
 from pipelines.experiments.dataset import prepare, simulated
 from pipelines.experiments.efficiency import efficiency
 from pipelines.experiments.length import length
-from pipelines.experiments.lives import lives
+from pipelines.experiments.lives import CLUSTERING_CODE, lives
 from pipelines.experiments.overall import overall
 from pipelines.experiments.report import Figure, Outcome, render
 from pipelines.experiments.request import HEADINGS, ExperimentRequest
@@ -53,7 +53,7 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     # Keras finds the refresh of the item table slow, which it may be.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     # A fingerprint is of the files as they are when it is first asked for: later they may have been edited.
-    for module in (TRAINING_CODE, *(f"pipelines.experiments.{name}" for name in EXPERIMENTS)):
+    for module in (TRAINING_CODE, CLUSTERING_CODE, *(experiment.__module__ for experiment in EXPERIMENTS.values())):
         code_fingerprint(module)
     budget = request.chosen_budget()
     data = request.data or simulated(request.out / "data", *budget.simulation)

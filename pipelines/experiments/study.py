@@ -210,9 +210,15 @@ class Study:
         parent.mkdir(exist_ok=True)
         return parent / fingerprint(identity)[:16]
 
-    def identity_of(self, model: str, **more: Any) -> dict[str, Any]:
-        """What a measurement of the model's first trained ranker depends on; `code` if not that of trainings alone."""
-        return self._identity(self.tuned(model)) | more
+    def identity_of(self, model: str, module: str, **more: Any) -> dict[str, Any]:
+        """What a measurement of the model's first trained ranker depends on.
+
+        Args:
+            model: A name of `MODELS`.
+            module: The module that measures, whose code counts with all that it imports.
+            more: Whatever else.
+        """
+        return self._identity(self.tuned(model)) | {"code": code_fingerprint(module)} | more
 
     def _train(self, setting: Setting) -> dict[str, Any]:
         trained = self._fit(setting)
