@@ -14,12 +14,13 @@ LOG := $(BOOTSTRAP)/make-env.log
 export TF_USE_LEGACY_KERAS := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help env demo test lint format bench clean
+.PHONY: help env demo test experiments lint format bench clean
 
 help:
 	@echo "make env     the locked environment in .venv (Python 3.11, about 3 GB on disk)"
 	@echo "make demo    simulated logs -> trained, served model -> predictions and a summary (at most 8 minutes)"
 	@echo "make test    lint, types and every test (at most 20 minutes)"
+	@echo "make experiments   every experiment with every model, quick budget (at most 15 minutes), in runs/experiments-quick"
 	@echo "make lint    ruff and mypy alone;  make format  lets ruff rewrite the files"
 	@echo "make bench   the measurements behind docs/performance.md"
 	@echo "make clean   removes caches and build output; keeps .venv and runs/"
@@ -47,6 +48,13 @@ demo: env
 
 test: lint
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+EXPERIMENTS := overall rolling consistency length ablation case efficiency
+experiments: env
+	@for name in $(EXPERIMENTS); do \
+	  echo "== twin experiment $$name"; \
+	  $(BIN)/twin experiment $$name --out runs/experiments-quick --budget quick; \
+	done
 
 lint: env
 	@$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """The `twin` command line. Each command lives in a file of its own, imported only when it is called or explained."""
 
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -98,6 +99,8 @@ def main() -> None:
     """
     # Google's libraries announce the end of Python versions years ahead, on every start.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
+    # Beam warns of a missing crcmod before it looks for google-crc32c, which is faster and there.
+    logging.getLogger().addFilter(lambda record: "crcmod package not found" not in record.getMessage())
     try:
         app(prog_name="twin")
     except UserError as error:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.errors import UserError
-from pipelines.importers.un_votes import TRAIN_FROM_SESSION, import_un_votes, title_words
+from pipelines.importers.un_votes import import_un_votes, title_words
 
 SOURCE = Path(__file__).resolve().parents[2] / "shared" / "data" / "un_votes"
 
@@ -66,7 +66,7 @@ def test_titles_of_all_styles_meet_in_the_same_stems() -> None:
 
 
 def test_baselines_see_only_earlier_dates(tmp_path: Path) -> None:
-    import_un_votes(write_source(tmp_path / "source"), tmp_path / "out")
+    import_un_votes(write_source(tmp_path / "source"), tmp_path / "out", train_from_session=46)
     result = json.loads((tmp_path / "out" / "dataset.json").read_text())["baselines"]
     # Shares of yes before 2011: Chad 2/3, Peru 1/3, Fiji 0, for both roll calls of that date.
     # Roll call 4 (no, yes, yes): Chad above both: 0 of 2 pairs. Roll call 5 (yes, no, no): 2 of 2 pairs.
@@ -81,16 +81,16 @@ def test_unknown_vote_missing_column_missing_file(tmp_path: Path) -> None:
     votes = pd.read_parquet(source / "votes.parquet")
     votes.assign(vote=votes["vote"].replace("no", "nay")).to_parquet(source / "votes.parquet")
     with pytest.raises(UserError, match=r"votes\.parquet: column 'vote'.*got 'nay'"):
-        import_un_votes(source, tmp_path / "out")
+        import_un_votes(source, tmp_path / "out", train_from_session=46)
     votes.assign(date="soon").to_parquet(source / "votes.parquet")
     with pytest.raises(UserError, match=r"votes\.parquet: column 'date': expected YYYY-MM-DD"):
-        import_un_votes(source, tmp_path / "out")
+        import_un_votes(source, tmp_path / "out", train_from_session=46)
     votes.drop(columns="date").to_parquet(source / "votes.parquet")
     with pytest.raises(UserError, match=r"votes\.parquet: column 'date' is missing"):
-        import_un_votes(source, tmp_path / "out")
+        import_un_votes(source, tmp_path / "out", train_from_session=46)
     (source / "votes.parquet").unlink()
     with pytest.raises(UserError, match=r"votes\.parquet: missing"):
-        import_un_votes(source, tmp_path / "out")
+        import_un_votes(source, tmp_path / "out", train_from_session=46)
     assert not (tmp_path / "out").exists()
 
 
@@ -101,7 +101,7 @@ def test_train_from_session_out_of_range(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not SOURCE.is_dir(), reason=f"SKIPPED: no UN votes at {SOURCE}")
 def test_real_votes(tmp_path: Path) -> None:
-    report = import_un_votes(SOURCE, tmp_path / "out")
+    report = import_un_votes(SOURCE, tmp_path / "out", train_from_session=46)
     assert report.rows == {"events": 870_109, "items": 6_203}
     events = pq.read_table(tmp_path / "out" / "events").to_pandas()
     assert events["agreed"].mean() == pytest.approx(0.797, abs=5e-4)
@@ -116,7 +116,7 @@ def test_real_votes(tmp_path: Path) -> None:
     assert (np.searchsorted(periods, events["timestamp"], side="right") == np.maximum(session - 65, 0)).all()
     in_eval = (events["timestamp"] >= split.eval_start_ms) & (events["timestamp"] < split.test_start_ms)
     assert (in_eval == (session == 65)).all()
-    assert ((events["timestamp"] >= split.train_start_ms) == (session >= TRAIN_FROM_SESSION)).all()
+    assert ((events["timestamp"] >= split.train_start_ms) == (session >= 46)).all()
     assert (session >= 66).sum() == 147_435
     result = json.loads((tmp_path / "out" / "dataset.json").read_text())["baselines"]
     assert result["test_votes"] == 147_435

@@ -23,7 +23,7 @@ from pipelines.clustering.vectors import ItemVectors
 from pipelines.clustering.virtual_items import merge
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.study import Study
-from pipelines.experiments.training import fresh_ranker, load_weights
+from pipelines.experiments.training import fresh_ranker, load_state
 
 _TARGETS_PER_USER = 4
 _WHOLE = 10**8
@@ -31,7 +31,7 @@ _FIRST_TARGET = "target/timestamp"
 
 
 def life_retrieval(
-    study: Study, data: Prepared, config: TwinConfig, weights: Path, vectors: ItemVectors
+    study: Study, data: Prepared, config: TwinConfig, state: Path, vectors: ItemVectors
 ) -> dict[str, Any]:
     """Looks at the first eval targets of some users.
 
@@ -39,7 +39,7 @@ def life_retrieval(
         study: The plain data set, the catalog and the number of targets to measure.
         data: What the model reads: the plain data set, or a clustered one.
         config: The model's configuration, and that of the clustering.
-        weights: What `save_weights` wrote of the model.
+        state: What `save_state` wrote of the model.
         vectors: What the histories were clustered by.
 
     Returns:
@@ -52,8 +52,8 @@ def life_retrieval(
     users = list(lives)[: -(-study.budget.measured_targets // _TARGETS_PER_USER)]
     small = dataclasses.replace(config, targets_per_window=_TARGETS_PER_USER)
     # One after the other: each needs a graph and an item table of its own.
-    found = _retrieved(study, small, weights, {user: read[user] for user in users})
-    wanted = _wanted(study, small, weights, {user: lives[user] for user in users})
+    found = _retrieved(study, small, state, {user: read[user] for user in users})
+    wanted = _wanted(study, small, state, {user: lives[user] for user in users})
     hits: list[float] = []
     categories: list[int] = []
     for user in users:
@@ -81,11 +81,11 @@ def _first_records(data: Prepared) -> dict[bytes, bytes]:
 
 
 def _retrieved(
-    study: Study, config: TwinConfig, weights: Path, records: dict[bytes, bytes]
+    study: Study, config: TwinConfig, state: Path, records: dict[bytes, bytes]
 ) -> dict[bytes, list[tuple[Ints, int]]]:
     """For each user's first targets, what is retrieved: entries of the Example, and how many categories they have."""
     ranker = fresh_ranker(study.data, config, study.catalog(), {})
-    load_weights(ranker, weights)
+    load_state(ranker, state)
     score = tf.function(lambda raw: ranker.score(raw)[1].position, reduce_retracing=True, autograph=False)
     of_item = ranker.item_table.index[category_feature(config, study.data.schema)].numpy()
     result = {}
@@ -97,11 +97,11 @@ def _retrieved(
     return result
 
 
-def _wanted(study: Study, config: TwinConfig, weights: Path, records: dict[bytes, bytes]) -> dict[bytes, list[Ints]]:
+def _wanted(study: Study, config: TwinConfig, state: Path, records: dict[bytes, bytes]) -> dict[bytes, list[Ints]]:
     """Of every user's first targets the K behaviours of the whole life that are most relevant, heads united by rank."""
     whole = dataclasses.replace(config, history_length=_WHOLE)
     ranker = fresh_ranker(study.data, whole, study.catalog(), {})
-    load_weights(ranker, weights)
+    load_state(ranker, state)
     exact = tf.function(lambda raw: stage_scores(ranker, raw)[1], reduce_retracing=True, autograph=False)
     result = {}
     for user, record in records.items():

@@ -17,7 +17,7 @@ from pipelines.experiments.report import Figure, Outcome, Table, number, plus_mi
 from pipelines.experiments.scored import METRICS, Scored, Scorer, behaviours_by_user
 from pipelines.experiments.statistics import mean_and_std, paired_p
 from pipelines.experiments.study import Setting, Study
-from pipelines.experiments.training import fit, save_weights
+from pipelines.experiments.training import fit, save_state
 
 ACTIVITY = ("low", "medium", "high")
 _CLUSTERING_FIELDS = (
@@ -97,9 +97,9 @@ def _cell(
         scored = Scorer(ranker, data.schema)(data.files("test"))
         result: dict[str, Any] = {"test": scored.metrics(), "by_activity": _by_activity(study, scored)}
         if setting.seed == study.seeds[0]:
-            file = study.folder("weights", identity).with_suffix(".npz")
-            save_weights(ranker, file)
-            result["retrieval"] = life_retrieval(study, data, config, file, vectors)
+            state = study.folder("states", identity)
+            save_state(ranker, state)
+            result["retrieval"] = life_retrieval(study, data, config, state, vectors)
         return result
 
     return study.cell(f"lives-{name}-seed{setting.seed}", identity, make)

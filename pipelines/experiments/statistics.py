@@ -15,7 +15,7 @@ def mean_and_std(values: Sequence[float | None]) -> tuple[float | None, float | 
 
 
 def paired_p(ours: Sequence[float | None], theirs: Sequence[float | None]) -> float | None:
-    """Two-sided p of the paired t-test, pairs sharing a seed; None with less than two pairs.
+    """Two-sided p of the paired t-test, pairs sharing a seed or a period; None with less than two pairs.
 
     Equal differences other than 0 give 0, all differences 0 give 1: the t-test itself divides by their spread.
     """

@@ -18,14 +18,7 @@ from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.periods import Period
 from pipelines.experiments.pretrained import search_arrays
 from pipelines.experiments.scored import Scored, Scorer
-from pipelines.experiments.training import (
-    Trained,
-    fit,
-    fit_further,
-    fresh_ranker,
-    load_weights,
-    save_weights,
-)
+from pipelines.experiments.training import fit, fit_further, fresh_ranker, load_state, save_state
 from pipelines.tfx.fingerprints import code_fingerprint
 
 FIRST_SEED = 1
@@ -91,7 +84,7 @@ class Study:
         budget: Search space and sizes.
         seeds: Trainings per model.
         models: Those to compare.
-        out: Folder of cells and weights.
+        out: Folder of cells and trained states.
         display: Shows how far it is.
         code_version: Recorded in every cell.
     """
@@ -167,7 +160,7 @@ class Study:
         identity = self._identity(setting) | {"protocol": "rolling", "periods": [p.start_ms for p in periods]}
 
         def make() -> dict[str, Any]:
-            ranker = self._fit(setting).ranker
+            ranker = self.ranker(model, seed)
             score = Scorer(ranker, self.data.schema)
             learned, scored = self.data.files("eval"), []
             for number, period in enumerate(periods, start=1):
@@ -180,14 +173,15 @@ class Study:
 
         return self.cell(f"rolling-{setting.name}", identity, make)
 
-    def ranker(self, model: str) -> TwinRanker:
-        """The first seed's ranker with the best learning rates, its item table fresh."""
-        setting = self.tuned(model)
-        file = self._weights(setting)
-        if not file.is_file():
+    def ranker(self, model: str, seed: int = FIRST_SEED) -> TwinRanker:
+        """A seed's ranker as trained with the best learning rates, its optimiser and a fresh item table with it."""
+        setting = self.tuned(model, seed)
+        self.train(setting)
+        state = self._state(setting)
+        if not state.is_dir():
             self._train(setting)
         ranker = fresh_ranker(self.data, setting.config(self.config), self.catalog(), self.search(setting))
-        load_weights(ranker, file)
+        load_state(ranker, state)
         return ranker
 
     def catalog(self) -> CatalogRows:
@@ -221,23 +215,20 @@ class Study:
         return self._identity(self.tuned(model)) | {"code": code_fingerprint(module)} | more
 
     def _train(self, setting: Setting) -> dict[str, Any]:
-        trained = self._fit(setting)
+        config, search = setting.config(self.config), self.search(setting)
+        trained = fit(self.data, config, self.catalog(), search, self.progress(setting.name))
         score = Scorer(trained.ranker, self.data.schema)
         result = {"train": trained.report} | {s: score(self.data.files(s)).metrics() for s in ("eval", "test")}
-        if setting.seed == FIRST_SEED and setting.history_length is None:
-            save_weights(trained.ranker, self._weights(setting))
+        if setting.history_length is None:
+            save_state(trained.ranker, self._state(setting))
         return result
-
-    def _fit(self, setting: Setting) -> Trained:
-        config, search = setting.config(self.config), self.search(setting)
-        return fit(self.data, config, self.catalog(), search, self.progress(setting.name))
 
     def progress(self, name: str) -> Progress:
         """Shows the progress of a training under a name."""
         return lambda done, total, text: self.display.within(done / total, f"{name}, {text}")
 
-    def _weights(self, setting: Setting) -> Path:
-        return self._cells.file(setting.name, self._identity(setting)).with_suffix(".npz")
+    def _state(self, setting: Setting) -> Path:
+        return self._cells.file(setting.name, self._identity(setting)).with_suffix("")
 
     def _identity(self, setting: Setting) -> dict[str, Any]:
         return {

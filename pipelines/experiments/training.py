@@ -1,16 +1,16 @@
-"""Trains one model and keeps its weights."""
+"""Trains one model and keeps its state."""
 
 import dataclasses
 import gc
 import math
-import os
+import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import tensorflow as tf
 
 from model.catalog import CatalogRows
@@ -20,6 +20,8 @@ from model.ranker import TwinRanker
 from model.search_features import SearchArray
 from model.train import Progress, TableRefresh, assign_search, build_ranker, count_targets, fit_ranker
 from pipelines.experiments.dataset import Prepared
+
+_STATE = "state"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,26 +81,29 @@ def fresh_ranker(
     return ranker
 
 
-def save_weights(ranker: TwinRanker, file: Path) -> None:
-    """Writes all trained weights; the item table is made of them anew."""
-    arrays = {f"dense/{i}": v.numpy() for i, v in enumerate(ranker.dense_variables())}
-    arrays |= {f"embedding/{name}": v.numpy() for name, v in ranker.embeddings_by_name().items()}
-    temporary = file.with_name(f".tmp-{os.getpid()}-{file.name}")
-    with temporary.open("wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.rename(file)
+def save_state(ranker: TwinRanker, folder: Path) -> None:
+    """Writes all trained weights and the optimiser's state; the item table is made of them anew."""
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent) as temporary:
+        written = Path(temporary) / folder.name
+        _checkpoint(ranker).write(str(written / _STATE))
+        shutil.rmtree(folder, ignore_errors=True)  # what a killed run left without its cell
+        written.rename(folder)
 
 
-def load_weights(ranker: TwinRanker, file: Path) -> None:
-    """Puts what `save_weights` wrote into a ranker of the same configuration, and refreshes its item table."""
-    with np.load(file, allow_pickle=False) as arrays:
-        for i, variable in enumerate(ranker.dense_variables()):
-            variable.assign(arrays[f"dense/{i}"])
-        for name, variable in ranker.embeddings_by_name().items():
-            variable.assign(arrays[f"embedding/{name}"])
+def load_state(ranker: TwinRanker, folder: Path) -> None:
+    """Puts what `save_state` wrote into a ranker of the same configuration, and refreshes its item table.
+
+    `fit_further` goes on from there as if training had never stopped.
+    """
+    ranker.compile(optimizer=ranker.optimizer_for_training())
+    _checkpoint(ranker).read(str(folder / _STATE)).assert_existing_objects_matched()
     TableRefresh(ranker).now()
+
+
+def _checkpoint(ranker: TwinRanker) -> tf.train.Checkpoint:
+    return tf.train.Checkpoint(
+        dense=ranker.dense_variables(), embeddings=ranker.embeddings_by_name(), optimizer=ranker.optimizer
+    )
 
 
 class _Clock(tf.keras.callbacks.Callback):

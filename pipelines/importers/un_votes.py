@@ -17,7 +17,6 @@ from pipelines.importers.un_baselines import un_baselines
 
 EVAL_SESSION = 65
 TEST_SESSION = 66
-TRAIN_FROM_SESSION = 58
 _STANCES = ("no", "abstain", "yes")
 _WORD = re.compile(r"[a-z0-9]+")
 _NUMBER = re.compile(r"R(?:ES)?/\d+/(\d+)")
@@ -26,9 +25,7 @@ _SAYS_NOTHING = ENGLISH_STOP_WORDS | {"resolution", "resolutions", "adopted", "g
 _STEMMER = SnowballStemmer("english")
 
 
-def import_un_votes(
-    source: Path, out: Path, *, train_from_session: int = TRAIN_FROM_SESSION, overwrite: bool = False
-) -> ImportReport:
+def import_un_votes(source: Path, out: Path, *, train_from_session: int, overwrite: bool = False) -> ImportReport:
     """Writes a data set folder of schema `un_votes`: a country is the user, a roll call the item.
 
     The label `agreed` is vote == yes. Every vote is a behaviour and its stance a cross feature. A vote's time is its
