@@ -16,6 +16,7 @@ from pipelines.experiments.scored import user_windows
 from pipelines.experiments.study import Study
 
 SHOWN = 9
+_NEW = 2**40  # more than any history's length
 
 
 def case(study: Study) -> Outcome:
@@ -28,7 +29,8 @@ def case(study: Study) -> Outcome:
     texts = describe_items(study.data.data, study.data.schema, ids)
     blocks: list[Block] = [
         Text(
-            f"The target: {texts.get(about['item_id'], about['item_id'])}; label {about['label']:.0f}. "
+            f"The target: {texts.get(about['item_id'], about['item_id'])}; label {about['label']:.0f}, "
+            f"{'new to the user' if about['new_to_the_user'] else 'which the user has met before'}. "
             f"The models see {about['history']:,} behaviours of the user before it."
         )
     ]
@@ -46,15 +48,19 @@ def case(study: Study) -> Outcome:
 
 
 def _the_case(study: Study) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
-    """The liked test target with the longest history, the first among equals, as a window of its own."""
-    longest, found = -1, None
+    """A liked test target as a window of its own, best of an item new to the user: every search finds the item itself.
+
+    Of several the one with the longest history, the first among equals.
+    """
+    best, found = -1, None
     for batch in user_windows(study.data.files("test"), study.data.schema, study.config):
-        end = np.where(
-            (batch["label"].numpy() > 0.5) & (batch["weight"].numpy() > 0), batch["candidate/history_end"].numpy(), -1
-        )
-        if end.max() > longest:
-            longest = int(end.max())
-            user, at = np.unravel_index(end.argmax(), end.shape)
+        liked = (batch["label"].numpy() > 0.5) & (batch["weight"].numpy() > 0)
+        item, past = batch["candidate/item_id"].numpy(), batch["history/item_id"].numpy()
+        new = ~np.stack([np.isin(ours, theirs) for ours, theirs in zip(item, past, strict=True)])
+        rank = np.where(liked, new * _NEW + batch["candidate/history_end"].numpy(), -1)
+        if rank.max() > best:
+            best = int(rank.max())
+            user, at = np.unravel_index(rank.argmax(), rank.shape)
             found = {name: _only(name, values, int(user), int(at)) for name, values in batch.items() if name != "user"}
     if found is None:
         raise UserError("the test split has no target with label 1, so there is no case to show")
@@ -62,7 +68,8 @@ def _the_case(study: Study) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
         "item_id": int(found["candidate/item_id"][0, 0]),
         "timestamp": int(found["request/timestamp"][0, 0]),
         "label": float(found["label"][0, 0]),
-        "history": min(longest, study.config.history_length),
+        "new_to_the_user": best >= _NEW,
+        "history": min(best % _NEW, study.config.history_length),
     }
     return found, about
 
