@@ -20,7 +20,7 @@ help:
 	@echo "make env     the locked environment in .venv (Python 3.11, about 3 GB on disk)"
 	@echo "make demo    simulated logs -> trained, served model -> predictions and a summary (at most 8 minutes)"
 	@echo "make test    lint, types and every test (at most 20 minutes)"
-	@echo "make experiments   every experiment with every model, quick budget (at most 15 minutes), in runs/experiments-quick"
+	@echo "make experiments   TWIN's paper's experiments with every model, small (at most 15 minutes), in runs/experiments-quick"
 	@echo "make lint    ruff and mypy alone;  make format  lets ruff rewrite the files"
 	@echo "make bench   the measurements behind docs/performance.md"
 	@echo "make clean   removes caches and build output; keeps .venv and runs/"

@@ -100,7 +100,7 @@ def main() -> None:
     # Google's libraries announce the end of Python versions years ahead, on every start.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
     # Beam warns of a missing crcmod before it looks for google-crc32c, which is faster and there.
-    logging.getLogger().addFilter(lambda record: "crcmod package not found" not in record.getMessage())
+    logging.getLogger().addFilter(lambda record: "crcmod package not found" not in str(record.msg))
     try:
         app(prog_name="twin")
     except UserError as error:

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from model.errors import UserError
 from model.ranker import TwinRanker
 from pipelines.experiments.training import load_state, save_state
 from tests.toy import tensors, toy_ranker, toy_request
@@ -47,14 +49,20 @@ def test_training_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_what_a_killed_run_left_is_replaced(tmp_path: Path) -> None:
+def test_of_two_states_of_one_training_the_first_stays(tmp_path: Path) -> None:
     ranker = toy_ranker()
     ranker.compile(optimizer=ranker.optimizer_for_training())
     learn(ranker, [window()])
     save_state(ranker, tmp_path / "state")
+    first = ranker.trainable_variables[0].numpy()
     learn(ranker, [window()])
     save_state(ranker, tmp_path / "state")
     another = toy_ranker()
     load_state(another, tmp_path / "state")
-    np.testing.assert_array_equal(another.trainable_variables[0].numpy(), ranker.trainable_variables[0].numpy())
+    np.testing.assert_array_equal(another.trainable_variables[0].numpy(), first)
     assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_damaged_state_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"state: the trained state cannot be read .* delete the folder"):
+        load_state(toy_ranker(), tmp_path / "state")

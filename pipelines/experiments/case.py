@@ -30,8 +30,7 @@ def case(study: Study) -> Outcome:
     blocks: list[Block] = [
         Text(
             f"The target: {texts.get(about['item_id'], about['item_id'])}; label {about['label']:.0f}, "
-            f"{'new to the user' if about['new_to_the_user'] else 'which the user has met before'}. "
-            f"The models see {about['history']:,} behaviours of the user before it."
+            f"{'not ' * about['seen']}new to the user in the {about['history']:,} behaviours that the models see."
         )
     ]
     verdicts = []
@@ -48,16 +47,18 @@ def case(study: Study) -> Outcome:
 
 
 def _the_case(study: Study) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
-    """A liked test target as a window of its own, best of an item new to the user: every search finds the item itself.
+    """The liked test target with the longest history, the first among equals, as a window of its own.
 
-    Of several the one with the longest history, the first among equals.
+    Those come first whose item is not in the history: every search finds the item itself.
     """
     best, found = -1, None
     for batch in user_windows(study.data.files("test"), study.data.schema, study.config):
         liked = (batch["label"].numpy() > 0.5) & (batch["weight"].numpy() > 0)
-        item, past = batch["candidate/item_id"].numpy(), batch["history/item_id"].numpy()
-        new = ~np.stack([np.isin(ours, theirs) for ours, theirs in zip(item, past, strict=True)])
-        rank = np.where(liked, new * _NEW + batch["candidate/history_end"].numpy(), -1)
+        item, end = batch["candidate/item_id"].numpy(), batch["candidate/history_end"].numpy()
+        past = batch["history/item_id"].numpy()[:, np.newaxis]  # [B, 1, L]
+        seen = np.arange(past.shape[2]) < end[..., np.newaxis]
+        new = ~((past == item[..., np.newaxis]) & seen).any(axis=2)
+        rank = np.where(liked, new * _NEW + end, -1)
         if rank.max() > best:
             best = int(rank.max())
             user, at = np.unravel_index(rank.argmax(), rank.shape)
@@ -68,7 +69,7 @@ def _the_case(study: Study) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
         "item_id": int(found["candidate/item_id"][0, 0]),
         "timestamp": int(found["request/timestamp"][0, 0]),
         "label": float(found["label"][0, 0]),
-        "new_to_the_user": best >= _NEW,
+        "seen": best < _NEW,
         "history": min(best % _NEW, study.config.history_length),
     }
     return found, about

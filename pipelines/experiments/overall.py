@@ -20,16 +20,22 @@ def overall(study: Study) -> Outcome:
     return compare(study, {model: study.tuned_results(model) for model in study.models})
 
 
-def compare(study: Study, runs: Mapping[str, Sequence[dict[str, Any]]]) -> Outcome:
+def compare(
+    study: Study,
+    runs: Mapping[str, Sequence[dict[str, Any]]],
+    periods: Mapping[str, Sequence[float | None]] | None = None,
+) -> Outcome:
     """Who is first, how surely, and the table of all.
 
     Args:
         study: The models compared.
         runs: Every model's results, one a seed, with metrics as `test`.
+        periods: Every model's AUC by period, which the test of significance pairs then; None = it pairs seeds.
     """
     means = {model: summarise([run["test"] for run in results]) for model, results in runs.items()}
     ranking = sorted(study.models, key=lambda model: -(means[model]["auc"] or 0.0))
-    p_values = _against_twin(study.models, runs)
+    paired = periods or {model: [run["test"]["auc"] for run in results] for model, results in runs.items()}
+    p_values = _against_twin(paired)
     values: dict[str, dict[str, Any]] = {
         model: means[model]
         | {
@@ -40,7 +46,7 @@ def compare(study: Study, runs: Mapping[str, Sequence[dict[str, Any]]]) -> Outco
         }
         for model in ranking
     }
-    verdicts, warnings = verdict(study.models, means, p_values)
+    verdicts, warnings = verdict(study.models, means, p_values, "seeds" if periods is None else "periods")
     warnings += _undefined(runs)
     return Outcome(verdicts, warnings, _blocks(study, ranking, values), {"models": values, "oracle": study.data.oracle})
 
@@ -54,7 +60,10 @@ def summarise(results: Sequence[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def verdict(
-    models: Sequence[str], means: dict[str, dict[str, float | None]], p_values: dict[str, float | None]
+    models: Sequence[str],
+    means: dict[str, dict[str, float | None]],
+    p_values: dict[str, float | None],
+    paired_by: str = "seeds",
 ) -> tuple[list[str], list[str]]:
     """What can be said of TWIN and its best rival: sentences for the top, and warnings where TWIN is not first."""
     rivals = [model for model in models if model != "twin" and model not in ABLATIONS]
@@ -64,7 +73,7 @@ def verdict(
         return [], ["TWIN and a rival were not both measured, so there is nothing to say of who is first."]
     theirs = auc[rival] or 0.0
     p = p_values.get(rival)
-    sure = "one seed allows no test of significance" if p is None else f"paired t-test over seeds: p = {p:.2g}"
+    sure = "one seed allows no test of significance" if p is None else f"paired t-test over {paired_by}: p = {p:.2g}"
     if ours <= theirs:
         return [], [
             f"TWIN is NOT first on these data: {title(rival)} has AUC {theirs:.4f}, TWIN {ours:.4f} "
@@ -89,11 +98,8 @@ def _undefined(runs: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
     ]
 
 
-def _against_twin(models: Sequence[str], runs: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, float | None]:
-    if "twin" not in models:
-        return {}
-    auc = {model: [run["test"]["auc"] for run in results] for model, results in runs.items()}
-    return {model: paired_p(auc["twin"], auc[model]) for model in models if model != "twin"}
+def _against_twin(auc: Mapping[str, Sequence[float | None]]) -> dict[str, float | None]:
+    return {model: paired_p(auc["twin"], auc[model]) for model in auc if "twin" in auc and model != "twin"}
 
 
 def _closed(study: Study, means: dict[str, dict[str, float | None]], model: str) -> float | None:

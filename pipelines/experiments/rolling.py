@@ -1,13 +1,11 @@
 """`rolling`: quality where models learn on, period by period, as in production (TWIN, section 4.3)."""
 
-from typing import Any
-
 from pipelines.experiments.charts import lines
 from pipelines.experiments.contenders import title
 from pipelines.experiments.overall import compare
 from pipelines.experiments.periods import read_periods
 from pipelines.experiments.report import Figure, Outcome, Table, number
-from pipelines.experiments.statistics import mean_and_std, paired_p
+from pipelines.experiments.statistics import mean_and_std
 from pipelines.experiments.study import Study
 
 
@@ -15,12 +13,11 @@ def rolling(study: Study) -> Outcome:
     """Tests every model on each period of the test range after it has learned from all that came before.
 
     The learning rates are those of the protocol with one cut. What SIM's searches read of items stays as pre-trained on
-    the train split. Periods, as the paper's hours, allow a paired test where there is one seed.
+    the train split. The test of significance pairs periods, as the paper's days.
     """
     study.display.expect(len(study.models) * (len(study.budget.rate_factors) + 2 * len(study.seeds) - 1))
     periods = read_periods(study.data, study.config, study.budget.periods)
     runs = {model: [study.rolled(model, seed, periods) for seed in study.seeds] for model in study.models}
-    outcome = compare(study, runs)
     by_period = {
         model: [mean_and_std([run["periods"][i]["auc"] for run in results])[0] for i in range(len(periods))]
         for model, results in runs.items()
@@ -29,19 +26,11 @@ def rolling(study: Study) -> Outcome:
     chart = lines(
         {title(m): list(enumerate(auc, start=1)) for m, auc in by_period.items()}, "period", "AUC", logarithmic=False
     )
-    others = [model for model in study.models if model != "twin" and "twin" in by_period]
-    p_values = {model: paired_p(by_period["twin"], by_period[model]) for model in others}
-    rows: list[list[Any]] = [
-        [title(model), *(number(auc) for auc in by_period[model]), number(p_values.get(model), 4)]
-        for model in study.models
-    ]
-    rows.append(["targets", *(f"{count:,}" for count in targets), None])
-    header = ["model", *(f"period {i}" for i in range(1, len(periods) + 1)), "p against TWIN, paired by period"]
+    outcome = compare(study, runs, by_period)
+    rows = [[title(model), *(number(auc) for auc in by_period[model])] for model in study.models]
+    rows.append(["targets", *(f"{count:,}" for count in targets)])
+    header = ["model", *(f"period {i}" for i in range(1, len(periods) + 1))]
     caption = "Mean over seeds. The item embeddings and clusters that SIM searches by are those of the train split."
     blocks = [*outcome.blocks, Figure("AUC by period", chart, caption), Table("AUC by period", header, rows)]
-    values = outcome.values | {
-        "auc_by_period": by_period,
-        "targets_by_period": targets,
-        "p_against_twin_by_period": p_values,
-    }
+    values = outcome.values | {"auc_by_period": by_period, "targets_by_period": targets}
     return Outcome(outcome.verdicts, outcome.warnings, blocks, values)

@@ -157,6 +157,7 @@ class Study:
         The model is trained as for `train`, and goes on with the eval split and one period after another.
         """
         setting = self.tuned(model, seed)
+        self.train(setting)
         identity = self._identity(setting) | {"protocol": "rolling", "periods": [p.start_ms for p in periods]}
 
         def make() -> dict[str, Any]:

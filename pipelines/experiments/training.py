@@ -3,7 +3,7 @@
 import dataclasses
 import gc
 import math
-import shutil
+import os
 import statistics
 import tempfile
 import time
@@ -15,11 +15,12 @@ import tensorflow as tf
 
 from model.catalog import CatalogRows
 from model.config import TwinConfig
+from model.errors import UserError
 from model.keras_check import require_keras_2
 from model.ranker import TwinRanker
 from model.search_features import SearchArray
 from model.train import Progress, TableRefresh, assign_search, build_ranker, count_targets, fit_ranker
-from pipelines.experiments.dataset import Prepared
+from pipelines.experiments.dataset import Prepared, keep_first
 
 _STATE = "state"
 
@@ -83,20 +84,31 @@ def fresh_ranker(
 
 def save_state(ranker: TwinRanker, folder: Path) -> None:
     """Writes all trained weights and the optimiser's state; the item table is made of them anew."""
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent) as temporary:
-        written = Path(temporary) / folder.name
-        _checkpoint(ranker).write(str(written / _STATE))
-        shutil.rmtree(folder, ignore_errors=True)  # what a killed run left without its cell
-        written.rename(folder)
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
+        made = Path(temporary) / folder.name
+        _checkpoint(ranker).write(str(made / _STATE))
+        for file in made.iterdir():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        keep_first(made, folder)
 
 
 def load_state(ranker: TwinRanker, folder: Path) -> None:
     """Puts what `save_state` wrote into a ranker of the same configuration, and refreshes its item table.
 
-    `fit_further` goes on from there as if training had never stopped.
+    `fit_further` goes on from there with the optimiser as it was.
+
+    Raises:
+        UserError: If what is there cannot be read.
     """
     ranker.compile(optimizer=ranker.optimizer_for_training())
-    _checkpoint(ranker).read(str(folder / _STATE)).assert_existing_objects_matched()
+    try:
+        _checkpoint(ranker).read(str(folder / _STATE)).assert_existing_objects_matched()
+    except (tf.errors.OpError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{folder}: the trained state cannot be read ({reason}); delete the folder to train again"
+        ) from None
     TableRefresh(ranker).now()
 
 
