@@ -58,6 +58,16 @@ def test_trainings_that_diverged_are_told(tmp_path: Path, monkeypatch: pytest.Mo
     json.dumps(outcome.values, allow_nan=False)
 
 
+def test_rolling_pairs_periods_where_one_seed_allows_no_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = {model: [{"test": dict.fromkeys(METRICS, auc)}] for model, auc in {"twin": 0.7, "eta": 0.8}.items()}
+    by_period = {"twin": [0.6, 0.7, 0.8], "eta": [0.7, 0.8, 0.9]}
+    one = study(tmp_path, monkeypatch, {1.0: 0.5})
+    assert any("(-0.1000; one seed allows no test" in text for text in compare(one, runs).warnings)
+    outcome = compare(one, runs, by_period)
+    assert any("(-0.1000; paired t-test over periods: p = " in text for text in outcome.warnings)
+    assert outcome.values["models"]["eta"]["p_against_twin"] < 1e-6
+
+
 def test_another_split_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulate(tmp_path / "data", 4, 40, 40)
 
