@@ -70,7 +70,7 @@ def _the_case(study: Study) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
         "timestamp": int(found["request/timestamp"][0, 0]),
         "label": float(found["label"][0, 0]),
         "seen": best < _NEW,
-        "history": min(best % _NEW, study.config.history_length),
+        "history": min(int(found["candidate/history_end"][0, 0]), study.config.history_length),
     }
     return found, about
 
