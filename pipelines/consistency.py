@@ -127,15 +127,19 @@ def hits_by_age(
     """Trains on with the item table held still, and gives hit@`retrieved`, a percentage, at each age.
 
     Args:
-        ranker: Trained, its optimiser forgotten: some steps fill a new one's slots before the table is made.
+        ranker: Trained; it goes on with its optimiser. Where that is forgotten, some steps fill a new one's slots
+            before the table is made.
         train: Batches to train on.
         eval_batches: Batches to measure on.
         ages: Training steps since the table was made, ascending.
         retrieved: Depth of the search.
     """
-    ranker.compile(optimizer=ranker.optimizer_for_training())
+    filling = 0
+    if ranker.optimizer is None:
+        ranker.compile(optimizer=ranker.optimizer_for_training())
+        filling = _OPTIMISER_STEPS
     step = tf.function(ranker.train_step, reduce_retracing=True)
-    for _ in range(_OPTIMISER_STEPS):
+    for _ in range(filling):
         step(next(train))
     ranker.item_table.refresh(ranker.project_rows)
     done, hits = 0, {}

@@ -11,8 +11,9 @@ from sklearn.metrics import roc_auc_score
 
 from model.errors import UserError
 from model.schema import load_schema
-from pipelines.simulator import SimulationReport, simulate
+from pipelines.simulator import SimulationReport, fresh_items, simulate
 from pipelines.simulator.catalog import make_catalog
+from pipelines.simulator.exposure import expose_once
 
 Simulated = tuple[SimulationReport, pd.DataFrame, pd.DataFrame]
 
@@ -166,6 +167,7 @@ def test_catalog_is_zipf_and_shows_its_themes() -> None:
         ({"users": 0}, "users must be at least 1, got 0"),
         ({"events_per_user": 0}, "events_per_user must be at least 1, got 0"),
         ({"items": 3}, "items must be at least 40, got 3"),
+        ({"feed": "stale"}, "feed must be one of recurring, fresh, got .stale."),
         ({"users": 2, "events_per_user": 10, "targets": 21}, "between 1 and users x events_per_user = 20, got 21"),
     ],
 )
@@ -193,3 +195,61 @@ def test_one_user_with_one_event(tmp_path: Path) -> None:
     report = simulate(tmp_path / "data", 1, 1, 40)
     assert report.events == 1
     assert report.oracle["test"] == {"auc": None, "gauc": None}
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    out = tmp_path_factory.mktemp("fresh") / "data"
+    report = simulate(out, 20, 1_000, 60_000, seed=3, feed="fresh")
+    return report, pq.read_table(out / "events").to_pandas(), pq.read_table(out / "items").to_pandas()
+
+
+def test_the_fresh_feed_fits_its_schema(fresh: Simulated) -> None:
+    report, events, items = fresh
+    schema = load_schema("fresh_feed")
+    assert json.loads((report.out / "dataset.json").read_text())["schema"] == "fresh_feed"
+    assert {f.name for f in schema.columns("items")} == set(items.columns)
+    assert {f.name for f in schema.columns("events")} == set(events.columns) - {"true_probability"}
+    for best in report.oracle.values():
+        assert best["auc"] is not None and 0.78 < best["auc"] < 0.87
+
+
+def test_the_fresh_feed_hardly_repeats_itself(fresh: Simulated, simulated: Simulated) -> None:
+    met_before = [events.duplicated(["user_id", "item_id"]).mean() for _, events, _ in (fresh, simulated)]
+    assert met_before[0] < 0.05 < 0.4 < met_before[1]
+
+
+def test_items_of_the_fresh_feed_are_alike_but_not_equal(fresh: Simulated) -> None:
+    _, _, items = fresh
+    catalog = make_catalog(60_000, 3, "fresh")
+    theme = catalog.theme
+    assert items["author_id"].value_counts().iloc[0] < 0.05 * len(items)
+    assert items["category"].between(1, 37).all()
+    assert (items["category"] - 1 == theme % 37).mean() == pytest.approx(0.8 + 0.2 / 37, abs=0.01)
+    rng = np.random.default_rng(0)
+    alike = [rng.choice(np.flatnonzero(theme == t), 2, replace=False) for t in rng.integers(catalog.themes, size=6_000)]
+    topics = items["topics"].to_numpy()
+    shared = [len(set(topics[a]) & set(topics[b])) for a, b in alike if catalog.author[a] != catalog.author[b]]
+    # Three topics, each shown by both at 0.95 ** 2 and spelled the same at 1 / 8, nine in ten of either theme's own.
+    assert np.mean(shared) == pytest.approx(3 * 0.95**2 / 8, abs=0.05)
+    hashtags = {tag for i in np.flatnonzero(catalog.author == catalog.author[0]) for tag in topics[i]}
+    assert len({tag // fresh_items.SPELLINGS for tag in hashtags}) == len(hashtags) > 3
+
+
+def test_a_theme_begins_again_when_all_of_it_was_shown() -> None:
+    catalog = make_catalog(40, 1, "fresh")  # 8 themes of some 5 items
+    theme = np.zeros(12, np.int64)
+    own = np.flatnonzero(catalog.theme == 0)
+    shown = expose_once(catalog, theme, np.ones(12, bool), np.random.default_rng(0))
+    assert set(shown[: len(own)]) == set(own)
+    np.testing.assert_array_equal(shown[len(own) : 2 * len(own)], shown[: min(len(own), 12 - len(own))])
+    popular = expose_once(catalog, np.zeros(100, np.int64), np.zeros(100, bool), np.random.default_rng(0))
+    assert len(set(popular[:40])) == 40
+
+
+def test_popular_and_personal_items_of_a_fresh_feed_differ() -> None:
+    catalog = make_catalog(2_000, 1, "fresh")
+    personal = np.arange(200) % 2 == 0
+    shown = expose_once(catalog, np.arange(200) % 20, personal, np.random.default_rng(0))
+    assert len(set(shown)) == 200
+    np.testing.assert_array_equal(catalog.theme[shown[personal]], (np.arange(200) % 20)[personal])

@@ -21,6 +21,9 @@ def simulate(
         int | None,
         typer.Option(help="About how many events, the latest, are targets; the rest is history only. Default: 30 %."),
     ] = None,
+    feed: Annotated[
+        str, typer.Option(help="recurring: items come again and again; fresh: hardly ever, and are alike, not equal.")
+    ] = "recurring",
     seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing data set folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object on the last line.")] = False,

@@ -1,9 +1,15 @@
 """The simulated catalog: items with authors, topics, durations and a latent theme nobody but the simulator sees."""
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+
+from pipelines.simulator import fresh_items
+
+Feed = Literal["recurring", "fresh"]
+"""Which feed is simulated: one whose items come again and again, or one that shows everybody new ones."""
 
 ITEMS_PER_THEME = 20
 MAX_THEMES = 1_000
@@ -28,6 +34,8 @@ class Catalog:
         duration_seconds: float32 `[I]`, log-normal around 30.
         appeal: What every user likes about the item (logit), `[I]`.
         topics: list<int64> array of length I.
+        category: Editor's category of a fresh feed's item, int64 `[I]`; None in the recurring feed.
+        popularity: Weight of a draw, `[I]`.
         popularity_cdf: Cumulative Zipf popularity over all items, `[I]`.
         by_theme: Item indices sorted by theme, `[I]`.
         by_theme_cdf: For `by_theme`: theme + cumulative popularity within the theme, ascending, `[I]`.
@@ -39,6 +47,8 @@ class Catalog:
     duration_seconds: np.ndarray
     appeal: np.ndarray
     topics: pa.ListArray
+    category: np.ndarray | None
+    popularity: np.ndarray
     popularity_cdf: np.ndarray
     by_theme: np.ndarray
     by_theme_cdf: np.ndarray
@@ -54,24 +64,27 @@ class Catalog:
 
     def to_table(self) -> pa.Table:
         """The raw `items` table."""
-        return pa.table(
-            {
-                "item_id": np.arange(1, len(self.theme) + 1),
-                "author_id": self.author,
-                "topics": self.topics,
-                "duration_seconds": self.duration_seconds,
-            }
-        )
+        columns = {
+            "item_id": np.arange(1, len(self.theme) + 1),
+            "author_id": self.author,
+            "topics": self.topics,
+            "duration_seconds": self.duration_seconds,
+        }
+        return pa.table(columns if self.category is None else columns | {"category": self.category})
 
 
-def make_catalog(items: int, seed: int) -> Catalog:
-    """Draws the catalog; the same arguments give the same catalog."""
+def make_catalog(items: int, seed: int, feed: Feed = "recurring") -> Catalog:
+    """Draws the catalog; the same arguments give the same catalog.
+
+    Of the recurring feed's items a third are one author's, and a theme shows exactly in author and topics. In what the
+    fresh feed differs, `pipelines.simulator.fresh_items` says.
+    """
     rng = np.random.default_rng([seed, 0])
     themes = min(max(items // ITEMS_PER_THEME, 8), MAX_THEMES)
     authors = max(items // ITEMS_PER_AUTHOR, themes)
-    author_of_zipf = rng.zipf(1.6, size=items) % authors
+    drawn = fresh_items.draw_authors(items, authors, rng) if feed == "fresh" else rng.zipf(1.6, size=items) % authors
     # Every author has an item, so every theme has one too.
-    author = np.where(np.arange(items) < authors, np.arange(items), author_of_zipf)
+    author = np.where(np.arange(items) < authors, np.arange(items), drawn)
     stray = rng.random(items) > OWN_THEME_SHARE
     stray[:themes] = False
     theme = np.where(stray, rng.integers(themes, size=items), author % themes)
@@ -83,14 +96,16 @@ def make_catalog(items: int, seed: int) -> Catalog:
         author=1 + author,
         duration_seconds=np.clip(30 * np.exp(0.9 * rng.standard_normal(items)), 3, 900).astype(np.float32),
         appeal=0.35 * rng.standard_normal(items),
-        topics=_topics(theme, themes, rng),
+        topics=_topics(theme, author if feed == "fresh" else None, themes, rng),
+        category=fresh_items.draw_categories(theme, rng) if feed == "fresh" else None,
+        popularity=popularity,
         popularity_cdf=np.cumsum(popularity) / popularity.sum(),
         by_theme=by_theme,
         by_theme_cdf=_cdf_within_groups(theme[by_theme], popularity[by_theme]),
     )
 
 
-def _topics(theme: np.ndarray, themes: int, rng: np.random.Generator) -> pa.ListArray:
+def _topics(theme: np.ndarray, speller: np.ndarray | None, themes: int, rng: np.random.Generator) -> pa.ListArray:
     topics = max(8, themes // 8)
     topics_of_theme = np.stack([rng.choice(topics, TOPICS_PER_THEME, replace=False) for _ in range(themes)])
     candidates = np.column_stack([topics_of_theme[theme], rng.integers(topics, size=len(theme))])  # [I, 4]
@@ -98,6 +113,8 @@ def _topics(theme: np.ndarray, themes: int, rng: np.random.Generator) -> pa.List
     shown[:, 0] |= ~shown.any(axis=1)
     stray_is_own = (candidates[:, -1:] == candidates[:, :-1]).any(axis=1)
     shown[:, -1] &= ~stray_is_own
+    if speller is not None:
+        candidates = fresh_items.spell(candidates, speller, rng)
     offsets = np.concatenate([[0], np.cumsum(shown.sum(axis=1))]).astype(np.int32)
     return pa.ListArray.from_arrays(offsets, candidates[shown].astype(np.int64))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.simulator.catalog import Catalog
+from pipelines.simulator.exposure import expose_again, expose_once
 
 START_MS = 1_672_531_200_000
 """2023-01-01 00:00 UTC."""
@@ -153,8 +154,8 @@ def _expose(catalog: Catalog, interests: Interests, week: np.ndarray, rng: np.ra
     slot = np.searchsorted(interests.exposure_cdf.ravel(), week + rng.random(count), side="right")
     theme = interests.themes[slot % len(interests.themes)]
     personal = rng.random(count) < PERSONAL_SHARE
-    uniform = rng.random(count)
-    return np.where(personal, catalog.sample_from_themes(theme, uniform), catalog.sample_popular(uniform))
+    expose = expose_again if catalog.category is None else expose_once
+    return expose(catalog, theme, personal, rng)
 
 
 def _affinity(catalog: Catalog, interests: Interests, item: np.ndarray, week: np.ndarray) -> np.ndarray:
