@@ -152,6 +152,10 @@ def test_a_fresh_table_finds_what_attention_would_choose(first: tuple[dict[str, 
     by_age = result["twin_by_table_age"]["hit_at_k_by_age"]
     assert by_age["0"] > 99.9 > by_age["10"] > 50
     assert result["verdicts"][0].startswith("TWIN finds 100.0 of the ESU's own top 20")
+    theme = result["models"]["twin"]["theme"]
+    assert theme["targets"] > 10
+    assert 20 < theme["found"] <= 100 and 20 < theme["attended"] <= 100
+    assert "which only the simulator sees" in (out / "consistency" / "report.html").read_text()
 
 
 def test_a_servable_is_timed_in_a_process_of_its_own(first: tuple[dict[str, Any], Counted], out: Path) -> None:

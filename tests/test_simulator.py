@@ -216,6 +216,7 @@ def test_the_fresh_feed_fits_its_schema(fresh: Simulated) -> None:
 
 def test_the_fresh_feed_hardly_repeats_itself(fresh: Simulated, simulated: Simulated) -> None:
     met_before = [events.duplicated(["user_id", "item_id"]).mean() for _, events, _ in (fresh, simulated)]
+    assert [report.met_before for report, _, _ in (fresh, simulated)] == pytest.approx(met_before)
     assert met_before[0] < 0.05 < 0.4 < met_before[1]
 
 

@@ -22,7 +22,11 @@ def simulate(
         typer.Option(help="About how many events, the latest, are targets; the rest is history only. Default: 30 %."),
     ] = None,
     feed: Annotated[
-        str, typer.Option(help="recurring: items come again and again; fresh: hardly ever, and are alike, not equal.")
+        str,
+        typer.Option(
+            help="recurring: items come again and again, and their topics say exactly what they are like; fresh: hardly "
+            "any item comes twice, and whoever made it has their own spelling of its topics."
+        ),
     ] = "recurring",
     seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing data set folder.")] = False,
@@ -32,6 +36,9 @@ def simulate(
 
     Users have many interests; some are shown only once in months, so that only old behaviours tell whether the user
     likes them. The report's oracle AUC is what the true probabilities reach: the ceiling for any model on these data.
+
+    The two feeds differ in what search has to do: in the recurring one equal topics find all that matters, in the fresh
+    one likeness has to be learned.
 
     Examples: `twin simulate data/demo` takes seconds;
     `twin simulate data/1k --users 1000 --events-per-user 11700 --items 500000 --targets 500000` has KuaiRand-1K's size.
@@ -48,11 +55,13 @@ def simulate(
             items,
             seed,
             targets,
+            feed,  # type: ignore[arg-type]  # checked there
             overwrite=overwrite,
             on_user=lambda: progress.advance(task),
         )
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     console.print(f"{report.out}: {report.events:,} events of {report.users:,} users, {report.behaviours:,} behaviours")
+    console.print(f"  {report.met_before:.0%} of the events are of an item that the user has met before")
     for split, count in report.targets.items():
         best = report.oracle.get(split)
         ceiling = "" if best is None else f", oracle AUC {_show(best['auc'])}, GAUC {_show(best['gauc'])}"

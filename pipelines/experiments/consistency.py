@@ -13,6 +13,7 @@ from pipelines.experiments.charts import lines
 from pipelines.experiments.contenders import TWO_STAGE, title
 from pipelines.experiments.report import Figure, Outcome, Table, Text, number
 from pipelines.experiments.study import Study
+from pipelines.experiments.themes import simulated_themes, theme_found
 
 _TARGETS_PER_USER = 4
 
@@ -54,6 +55,8 @@ def consistency(study: Study) -> Outcome:
         ),
         Table("hit@k, %", ["model", *(f"{d:,}" for d in depths)], rows),
     ]
+    if any(values[model]["theme"] for model in models):
+        blocks += _theme_blocks({model: values[model]["theme"] for model in models if values[model]["theme"]})
     if aged:
         aged_rows = [[age, number(hit, 1)] for age, hit in aged["hit_at_k_by_age"].items()]
         table = Table(
@@ -66,15 +69,32 @@ def consistency(study: Study) -> Outcome:
     return Outcome(verdicts, warnings, blocks, {"models": values, "twin_by_table_age": aged, "retrieved": retrieved})
 
 
+def _theme_blocks(themes: dict[str, dict[str, Any]]) -> list[Text | Table | Figure]:
+    rows = [[title(m), number(theme["found"], 1), number(theme["attended"], 1)] for m, theme in themes.items()]
+    targets = next(iter(themes.values()))["targets"]
+    return [
+        Table("The target's theme, which only the simulator sees, %", ["model", "found", "of the attention"], rows),
+        Text(f"{targets} eval targets whose user has met the theme at least five times."),
+    ]
+
+
 def _hits_cell(study: Study, model: str) -> dict[str, Any]:
     identity = study.identity_of(model, __name__, measured="consistency", targets=study.budget.measured_targets)
 
     def make() -> dict[str, Any]:
         ranker = study.ranker(model)
-        found = measure(ranker, _eval_batches(study, ranker), _depths(study))
+        batches = _eval_batches(study, ranker)
+        found = measure(ranker, batches, _depths(study))
         # NaN, where no target was measured, is no JSON.
         hits = {str(depth): hit for depth, hit in found.hit_at.items() if hit == hit}
-        return {"hit_at": hits, "targets": found.targets, "history": found.history}
+        themes = simulated_themes(study.data.data)
+        theme = None if themes is None else theme_found(ranker, batches, themes)
+        return {
+            "hit_at": hits,
+            "targets": found.targets,
+            "history": found.history,
+            "theme": theme and dataclasses.asdict(theme),
+        }
 
     return study.cell(f"consistency-{model}", identity, make)
 

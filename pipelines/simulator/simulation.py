@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from sklearn.metrics import roc_auc_score
 
 from model.errors import UserError
@@ -33,6 +34,7 @@ class SimulationReport:
         users, items, events, behaviours: Counts of rows.
         targets: Events in each split's time range.
         click_rate: Share of clicks among all events.
+        met_before: Share of events with an item that the user has met before.
         oracle: For `eval` and `test`: `auc` and `gauc` of the true probability against the sampled clicks: what no
             model can beat but by luck. None where the split has one class only.
     """
@@ -44,6 +46,7 @@ class SimulationReport:
     behaviours: int
     targets: dict[str, int]
     click_rate: float
+    met_before: float
     oracle: dict[str, dict[str, float | None]]
 
 
@@ -118,7 +121,7 @@ def simulate(
     borders = [_at_share(1 - target_share * rest) for rest in (1, 1 / 3, 1 / 6)]
     counts = dict.fromkeys(("train", "eval", "test"), 0)
     oracle = {"eval": _Oracle(), "test": _Oracle()}
-    behaviours = clicks = end_ms = 0
+    behaviours = clicks = items_met = end_ms = 0
     user_rows: list[dict[str, int | str]] = []
     with new_dataset_folder(out, overwrite) as folder:
         with ShardWriter(folder / "items") as writer:
@@ -130,6 +133,7 @@ def simulate(
                 user_rows.append(log.features)
                 behaviours += int(log.events["is_behaviour"].to_numpy().sum())
                 clicks += int(log.click.sum())
+                items_met += pc.count_distinct(log.events["item_id"]).as_py()
                 end_ms = max(end_ms, int(log.timestamp[-1]) + 1)
                 _add_targets(log, borders, counts, oracle)
                 on_user()
@@ -142,7 +146,8 @@ def simulate(
         write_dataset_json(
             folder, load_schema(SCHEMAS[feed]), split, best, simulation=settings, events=events, targets=counts
         )
-    return SimulationReport(out, users, items, events, behaviours, counts, clicks / events, best)
+    met_before = 1 - items_met / events
+    return SimulationReport(out, users, items, events, behaviours, counts, clicks / events, met_before, best)
 
 
 def _check(users: int, events_per_user: int, items: int, targets: int | None, feed: str) -> None:
