@@ -34,6 +34,24 @@ def in_process(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int | s
     return exit_.value.code
 
 
+@pytest.mark.parametrize(("feed", "schema"), [("recurring", "simulated"), ("fresh", "fresh_feed")])
+def test_simulate_writes_the_feed_asked_for(
+    feed: str, schema: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["--users", "3", "--events-per-user", "50", "--items", "100", "--feed", feed, "--json"]
+    assert not in_process(["simulate", str(tmp_path / "data"), *sizes], monkeypatch)
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    about = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    assert about["schema"] == schema and about["simulation"]["feed"] == feed
+    assert report["events"] == 125 and 0 <= report["met_before"] < 1
+
+
+def test_an_unknown_feed_is_told(tmp_path: Path) -> None:
+    done = call("simulate", str(tmp_path / "data"), "--feed", "stale")
+    assert done.returncode == 2
+    assert "feed must be one of recurring, fresh, got 'stale'" in done.stderr
+
+
 def test_help_lists_every_command() -> None:
     done = call("--help")
     assert done.returncode == 0, done.stderr

@@ -24,8 +24,8 @@ def simulate(
     feed: Annotated[
         str,
         typer.Option(
-            help="recurring: items come again and again, and their topics say exactly what they are like; fresh: hardly "
-            "any item comes twice, and whoever made it has their own spelling of its topics."
+            help="recurring: items come again and again, and their topics say exactly what they are like; "
+            "fresh: hardly any item comes twice, and whoever made it has their own spelling of its topics."
         ),
     ] = "recurring",
     seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
