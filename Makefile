@@ -14,7 +14,7 @@ LOG := $(BOOTSTRAP)/make-env.log
 export TF_USE_LEGACY_KERAS := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help env demo test experiments lint format bench clean
+.PHONY: help env demo test experiments half-1 half-2 lint format bench clean
 
 help:
 	@echo "make env     the locked environment in .venv (Python 3.11, about 3 GB on disk)"
@@ -50,23 +50,26 @@ test: lint
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 EXPERIMENTS := overall rolling consistency length ablation case efficiency
-QUICK := runs/experiments-quick
-# Two halves of the models train at the same time: a small training is mostly tracing, which one core does. What they
-# have measured the experiments find; models that stand in neither half, and all timings, come then, one by one.
-HALVES := twin,avg_pooling,din,dien,ubr4ctr,eta,sdim,twin_raw_mhta \
-  mimn,sim_hard,sim_soft,sim_cluster,sim_cluster_plus,twin_without_consistency,twin_without_bias,din_1000
+QUICK := --out runs/experiments-quick --budget quick
+# Two halves of the models train at the same time: a small training is mostly tracing, which one core does. The
+# experiments find what the halves have measured, and time requests when both are done.
+HALVES := half-1 half-2
+half-1: MODELS := twin,avg_pooling,din,dien,ubr4ctr,eta,sdim,twin_raw_mhta
+half-2: MODELS := mimn,sim_hard,sim_soft,sim_cluster,sim_cluster_plus,twin_without_consistency,twin_without_bias,din_1000
+# A command a line, so that what ends make ends the command.
+$(HALVES):
+	@$(BIN)/twin experiment rolling $(QUICK) --models $(MODELS)
+	@$(BIN)/twin experiment consistency $(QUICK) --models $(MODELS)
+	@$(BIN)/twin experiment length $(QUICK) --models $(MODELS)
+	@$(BIN)/twin experiment case $(QUICK) --models $(MODELS)
+
 experiments: env
-	@$(BIN)/twin experiment overall --out $(QUICK) --budget quick --models avg_pooling > /dev/null
-	@halves=(); for models in $(HALVES); do \
-	  log=$(QUICK)/$${models%%,*}.log; echo "== training $$models (log: $$log)"; \
-	  { for name in rolling consistency length case; do \
-	      $(BIN)/twin experiment $$name --out $(QUICK) --budget quick --models $$models || exit; \
-	    done; } > $$log 2>&1 & halves+=("$$! $$log"); \
-	done; \
-	for half in "$${halves[@]}"; do wait $${half% *} || { tail -n 20 $${half#* } >&2; exit 1; }; done
+	@echo "== preparing the data"; $(BIN)/twin experiment overall $(QUICK) --models avg_pooling > /dev/null
+	@echo "== training both halves of the models (some 5 minutes, each silent until it is done)"
+	@$(MAKE) --jobs=2 --output-sync=target $(HALVES)
 	@for name in $(EXPERIMENTS); do \
 	  echo "== twin experiment $$name"; \
-	  $(BIN)/twin experiment $$name --out $(QUICK) --budget quick; \
+	  $(BIN)/twin experiment $$name $(QUICK); \
 	done
 
 lint: env

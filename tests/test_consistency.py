@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from model.consistency import Consistency
 from model.errors import UserError
 from model.export import export
-from pipelines.consistency import ConsistencyReport, run_consistency
-from tests.toy import ENCODERS, ITEM_IDS, KNOWN, SMALL, toy_ranker, toy_schema
+from pipelines import consistency
+from pipelines.consistency import ConsistencyReport, hits_by_age, run_consistency
+from tests.toy import ENCODERS, ITEM_IDS, KNOWN, SMALL, tensors, toy_ranker, toy_request, toy_schema
 from tests.training_data import user_row, write
 
 
@@ -48,6 +52,30 @@ def test_a_smaller_type_finds_a_little_less(report: ConsistencyReport) -> None:
     assert whole.auc is not None and quarter.auc is not None
     assert abs(whole.auc - quarter.auc) < 0.05
     assert report.as_json()["by_table_dtype"]["int8"]["projection_bytes"] == quarter.projection_bytes
+
+
+@pytest.mark.parametrize("keeps_optimiser", [True, False])
+def test_a_table_ages_under_the_optimiser_that_is_there(keeps_optimiser: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranker, steps = toy_ranker(), 0
+    monkeypatch.setattr(consistency, "_OPTIMISER_STEPS", 4)
+    monkeypatch.setattr(consistency, "measure", lambda *_: Consistency({2: float(steps)}, 1, 1.0))
+    raw = toy_request(np.random.default_rng(0))
+    raw["label"] = np.zeros(raw["candidate/item_id"].shape, np.float32)
+    raw["weight"] = np.ones_like(raw["label"])
+
+    def batches() -> Iterator[dict[str, tf.Tensor]]:
+        nonlocal steps
+        while True:
+            steps += 1
+            yield tensors(raw)
+
+    if keeps_optimiser:
+        ranker.compile(optimizer=ranker.optimizer_for_training())
+    before = ranker.optimizer
+    hits = hits_by_age(ranker, batches(), [], [1, 3], retrieved=2)
+    filling = 0 if keeps_optimiser else 4
+    assert hits == {1: filling + 1, 3: filling + 3}
+    assert (ranker.optimizer is before) == keeps_optimiser
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:

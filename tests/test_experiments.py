@@ -151,6 +151,7 @@ def test_a_fresh_table_finds_what_attention_would_choose(first: tuple[dict[str, 
     assert result["models"]["twin"]["hit_at"]["20"] > 99.9
     by_age = result["twin_by_table_age"]["hit_at_k_by_age"]
     assert by_age["0"] > 99.9 > by_age["10"] > 50
+    assert result["twin_by_table_age"]["training_steps"] >= 5
     assert result["verdicts"][0].startswith("TWIN finds 100.0 of the ESU's own top 20")
     theme = result["models"]["twin"]["theme"]
     assert theme["targets"] > 10

@@ -24,8 +24,8 @@ def simulate(
     feed: Annotated[
         str,
         typer.Option(
-            help="recurring: items come again and again, and their topics say exactly what they are like; "
-            "fresh: hardly any item comes twice, and whoever made it has their own spelling of its topics."
+            help="recurring: items come again and again, and items of a kind have the same topics; fresh: an item "
+            "comes once while --items lasts, and every author spells topics in an own way."
         ),
     ] = "recurring",
     seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
@@ -38,7 +38,8 @@ def simulate(
     likes them. The report's oracle AUC is what the true probabilities reach: the ceiling for any model on these data.
 
     The two feeds differ in what search has to do: in the recurring one equal topics find all that matters, in the fresh
-    one likeness has to be learned.
+    one likeness has to be learned. The latter needs a large catalog: with 100,000 items and 13,000 events a user 10 %
+    of the events are of an item met before.
 
     Examples: `twin simulate data/demo` takes seconds;
     `twin simulate data/1k --users 1000 --events-per-user 11700 --items 500000 --targets 500000` has KuaiRand-1K's size.

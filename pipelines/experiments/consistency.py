@@ -55,26 +55,38 @@ def consistency(study: Study) -> Outcome:
         ),
         Table("hit@k, %", ["model", *(f"{d:,}" for d in depths)], rows),
     ]
-    if any(values[model]["theme"] for model in models):
-        blocks += _theme_blocks({model: values[model]["theme"] for model in models if values[model]["theme"]})
+    themes = {model: values[model]["theme"] for model in models if values[model]["theme"]}
+    if themes:
+        blocks += _theme_blocks(themes, retrieved)
     if aged:
-        aged_rows = [[age, number(hit, 1)] for age, hit in aged["hit_at_k_by_age"].items()]
-        table = Table(
-            f"TWIN by the age of its item table: hit@{retrieved}, %", ["training steps since", "hit"], aged_rows
-        )
-        blocks.append(table)
+        blocks += _age_blocks(aged, retrieved)
     if models:
         first = values[models[0]]
         blocks.append(Text(f"{first['targets']} eval targets; they see {first['history']:.0f} behaviours on average."))
     return Outcome(verdicts, warnings, blocks, {"models": values, "twin_by_table_age": aged, "retrieved": retrieved})
 
 
-def _theme_blocks(themes: dict[str, dict[str, Any]]) -> list[Text | Table | Figure]:
-    rows = [[title(m), number(theme["found"], 1), number(theme["attended"], 1)] for m, theme in themes.items()]
-    targets = next(iter(themes.values()))["targets"]
+def _age_blocks(aged: dict[str, Any], retrieved: int) -> list[Text | Table | Figure]:
+    rows = [
+        [age, number(100 * int(age) / aged["training_steps"], 1), number(hit, 1)]
+        for age, hit in aged["hit_at_k_by_age"].items()
+    ]
+    header = ["training steps since", "of all its training, %", "hit"]
     return [
-        Table("The target's theme, which only the simulator sees, %", ["model", "found", "of the attention"], rows),
-        Text(f"{targets} eval targets whose user has met the theme at least five times."),
+        Table(f"TWIN by the age of its item table: hit@{retrieved}, %", header, rows),
+        Text("The paper's 15 minutes are 1.1 % of the 23 hours that its models train on; it has 94 then."),
+    ]
+
+
+def _theme_blocks(themes: dict[str, dict[str, Any]], retrieved: int) -> list[Text | Table | Figure]:
+    rows = [
+        [title(m), number(theme["found"], 1), number(theme["attended"], 1), theme["targets"]]
+        for m, theme in themes.items()
+    ]
+    header = ["model", f"found, of {retrieved} at most", "of the attention", "targets"]
+    return [
+        Table("Behaviours of the target's theme, which only the simulator sees, %", header, rows),
+        Text(f"Eval targets that see more than {retrieved} behaviours, at least five of them of the theme."),
     ]
 
 
@@ -103,7 +115,8 @@ def _aged_cell(study: Study) -> dict[str, Any]:
     budget = study.budget
     ages = list(budget.table_ages)
     identity = study.identity_of("twin", __name__, measured="table age", targets=budget.measured_targets, ages=ages)
-    return study.cell("consistency-twin-by-age", identity, lambda: {"hit_at_k_by_age": _by_age(study, ages)})
+    aged = study.cell("consistency-twin-by-age", identity, lambda: {"hit_at_k_by_age": _by_age(study, ages)})
+    return aged | {"training_steps": study.train(study.tuned("twin"))["train"]["steps"]}
 
 
 def _by_age(study: Study, ages: Sequence[int]) -> dict[str, float]:

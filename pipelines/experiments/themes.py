@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import tensorflow as tf
 
 from model.ranker import TwinRanker
@@ -17,10 +18,10 @@ _LEAST = 5
 
 @dataclasses.dataclass(frozen=True)
 class ThemeFound:
-    """Means over targets whose user has met the theme at least five times.
+    """Means over targets that see more than K behaviours, at least five of them of their theme.
 
     Attributes:
-        found: Percentage of the visible behaviours of the target's theme that are retrieved, of at most K.
+        found: Percentage of the visible behaviours of the target's theme, of K at most, that are retrieved.
         attended: Percentage of the attention (mean of the heads) that they get.
         targets: Number of targets.
     """
@@ -31,11 +32,16 @@ class ThemeFound:
 
 
 def simulated_themes(data: Path) -> np.ndarray | None:
-    """Theme of item 1, 2, ... int64 `[I]`, drawn again from the settings in `dataset.json`; None for real data."""
+    """Theme of item 1, 2, ... int64 `[I]`, drawn again from the settings in `dataset.json`.
+
+    None for real data, and where the items drawn are not those of the folder, as another version has written them.
+    """
     settings = read_dataset_json(data / "dataset.json").get("simulation")
     if settings is None:
         return None
-    return make_catalog(settings["items"], settings["seed"], settings["feed"]).theme
+    catalog = make_catalog(settings["items"], settings["seed"], settings.get("feed", "recurring"))
+    written, drawn = pq.read_table(data / "items"), catalog.to_table()
+    return catalog.theme if written.to_pydict() == drawn.to_pydict() else None
 
 
 def theme_found(ranker: TwinRanker, batches: Iterable[RawBatch], theme: np.ndarray) -> ThemeFound | None:
@@ -47,7 +53,7 @@ def theme_found(ranker: TwinRanker, batches: Iterable[RawBatch], theme: np.ndarr
         theme: From `simulated_themes`.
 
     Returns:
-        None where no user has met a target's theme often enough.
+        None where there is no such target, or the model's training diverged.
     """
 
     def look(raw: RawBatch) -> tuple[tf.Tensor, tf.Tensor]:
@@ -64,11 +70,11 @@ def theme_found(ranker: TwinRanker, batches: Iterable[RawBatch], theme: np.ndarr
         for b, n in zip(*np.nonzero(raw["weight"].numpy() > 0), strict=True):
             first = max(end[b, n] - ranker.config.history_length, 0)
             met = np.count_nonzero(past[b, first : end[b, n]] == wanted[b, n])
-            if met < _LEAST:
+            if met < _LEAST or end[b, n] - first <= position.shape[2]:
                 continue
             of_theme = (position[b, n] >= 0) & (past[b, position[b, n]] == wanted[b, n])
             found.append(100 * np.count_nonzero(of_theme) / min(met, position.shape[2]))
             attended.append(100 * attention[b, n, of_theme].sum())
-    if not found:
+    if not found or not np.isfinite(attended).all():
         return None
     return ThemeFound(float(np.mean(found)), float(np.mean(attended)), len(found))

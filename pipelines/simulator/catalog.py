@@ -76,8 +76,8 @@ class Catalog:
 def make_catalog(items: int, seed: int, feed: Feed = "recurring") -> Catalog:
     """Draws the catalog; the same arguments give the same catalog.
 
-    Of the recurring feed's items a third are one author's, and a theme shows exactly in author and topics. In what the
-    fresh feed differs, `pipelines.simulator.fresh_items` says.
+    Of the recurring feed's items more than a third are one author's, and the items of a theme have the same topics. In
+    what the fresh feed differs, `pipelines.simulator.fresh_items` says.
     """
     rng = np.random.default_rng([seed, 0])
     themes = min(max(items // ITEMS_PER_THEME, 8), MAX_THEMES)

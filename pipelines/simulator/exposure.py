@@ -22,10 +22,12 @@ def expose_again(catalog: Catalog, theme: np.ndarray, personal: np.ndarray, rng:
 
 
 def expose_once(catalog: Catalog, theme: np.ndarray, personal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As `expose_again`, but without what was shown before, as long as there is something else.
+    """Items by popularity, each once as long as there are others.
 
-    Draws without replacement by popularity w: in the order of Exp(1) / w (Efraimidis and Spirakis, 2006). A theme whose
-    items have all been shown begins again.
+    Slots that are not personal draw without replacement from the whole catalog; personal ones draw without replacement
+    from those of their theme that no other slot of the user's log shows. Who has seen all there is, or all of a theme,
+    sees it again in the same order. A draw without replacement by popularity w is the order of Exp(1) / w (Efraimidis
+    and Spirakis, 2006). See `expose_again` for the arguments.
     """
     item = np.empty(len(theme), np.int64)
     count = int(np.count_nonzero(~personal))

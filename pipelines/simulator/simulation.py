@@ -95,9 +95,9 @@ def simulate(
     histories hold both liked and disliked items and the cross features tell them apart. The `events` table has one
     column more than the schema, `true_probability`.
 
-    The recurring feed shows what it has shown: in a log of 13,000 events a user over 20,000 items 79 % of the
-    impressions are of an item that the user has met. The fresh feed shows an item once, as long as there is another of
-    its theme, and its items are less telling; see `pipelines.simulator.fresh_items`.
+    The recurring feed shows what it has shown: in a log of 13,000 events a user over 20,000 items 79 % of the events
+    are of an item that the user has met. The fresh feed shows an item once as long as it can (10 % with 100,000 items;
+    see `pipelines.simulator.exposure`), and its items are less telling (`pipelines.simulator.fresh_items`).
 
     Args:
         out: Folder to write; appears only when complete.
