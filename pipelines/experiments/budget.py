@@ -49,7 +49,7 @@ BUDGETS: dict[str, Budget] = {
     "quick": Budget(
         name="quick",
         seeds=1,
-        rate_factors=(1.0, 3.0),
+        rate_factors=(1.0,),
         config={
             "heads": 2,
             "head_dim": 16,
