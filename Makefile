@@ -65,7 +65,7 @@ $(HALVES):
 
 experiments: env
 	@echo "== preparing the data"; $(BIN)/twin experiment overall $(QUICK) --models avg_pooling > /dev/null
-	@echo "== training both halves of the models (some 5 minutes, each silent until it is done)"
+	@echo "== training both halves of the models (some 9 minutes, each silent until it is done)"
 	@$(MAKE) --jobs=2 --output-sync=target $(HALVES)
 	@for name in $(EXPERIMENTS); do \
 	  echo "== twin experiment $$name"; \

@@ -134,13 +134,11 @@ def hits_by_age(
         ages: Training steps since the table was made, ascending.
         retrieved: Depth of the search.
     """
-    filling = 0
+    step = tf.function(ranker.train_step, reduce_retracing=True)
     if ranker.optimizer is None:
         ranker.compile(optimizer=ranker.optimizer_for_training())
-        filling = _OPTIMISER_STEPS
-    step = tf.function(ranker.train_step, reduce_retracing=True)
-    for _ in range(filling):
-        step(next(train))
+        for _ in range(_OPTIMISER_STEPS):
+            step(next(train))
     ranker.item_table.refresh(ranker.project_rows)
     done, hits = 0, {}
     for age in ages:

@@ -24,8 +24,8 @@ def simulate(
     feed: Annotated[
         str,
         typer.Option(
-            help="recurring: items come again and again, and items of a kind have the same topics; fresh: an item "
-            "comes once while --items lasts, and every author spells topics in an own way."
+            help="recurring: items come again and again, and items of a kind have nearly the same topics; "
+            "fresh: an item comes once while --items lasts, and every author spells topics in an own way."
         ),
     ] = "recurring",
     seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,

@@ -1,8 +1,11 @@
 """`consistency`: does the search find what attention would choose? (TWIN, Figures 1 and 4)."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from model.consistency import DEPTHS, measure
 from model.ranker import TwinRanker
@@ -22,7 +25,9 @@ def consistency(study: Study) -> Outcome:
     """hit@k of every two-stage model against its own oracle, and TWIN's by the age of its item table."""
     models = [model for model in study.models if model in TWO_STAGE]
     study.display.expect(len(models) * (len(study.budget.rate_factors) + 1) + ("twin" in models))
-    values = {model: _hits_cell(study, model) for model in models}
+    # Only what is not measured yet needs the themes, and all models the same.
+    themes = functools.cache(lambda: simulated_themes(study.data.data))
+    values = {model: _hits_cell(study, model, themes) for model in models}
     aged = _aged_cell(study) if "twin" in models else {}
     retrieved = study.config.retrieved
     verdicts: list[str] = []
@@ -55,9 +60,9 @@ def consistency(study: Study) -> Outcome:
         ),
         Table("hit@k, %", ["model", *(f"{d:,}" for d in depths)], rows),
     ]
-    themes = {model: values[model]["theme"] for model in models if values[model]["theme"]}
-    if themes:
-        blocks += _theme_blocks(themes, retrieved)
+    found = {model: values[model]["theme"] for model in models if values[model]["theme"]}
+    if found:
+        blocks += _theme_blocks(found, retrieved)
     if aged:
         blocks += _age_blocks(aged, retrieved)
     if models:
@@ -78,10 +83,10 @@ def _age_blocks(aged: dict[str, Any], retrieved: int) -> list[Text | Table | Fig
     ]
 
 
-def _theme_blocks(themes: dict[str, dict[str, Any]], retrieved: int) -> list[Text | Table | Figure]:
+def _theme_blocks(found: dict[str, dict[str, Any]], retrieved: int) -> list[Text | Table | Figure]:
     rows = [
         [title(m), number(theme["found"], 1), number(theme["attended"], 1), theme["targets"]]
-        for m, theme in themes.items()
+        for m, theme in found.items()
     ]
     header = ["model", f"found, of {retrieved} at most", "of the attention", "targets"]
     return [
@@ -90,7 +95,7 @@ def _theme_blocks(themes: dict[str, dict[str, Any]], retrieved: int) -> list[Tex
     ]
 
 
-def _hits_cell(study: Study, model: str) -> dict[str, Any]:
+def _hits_cell(study: Study, model: str, themes: Callable[[], np.ndarray | None]) -> dict[str, Any]:
     identity = study.identity_of(model, __name__, measured="consistency", targets=study.budget.measured_targets)
 
     def make() -> dict[str, Any]:
@@ -99,8 +104,8 @@ def _hits_cell(study: Study, model: str) -> dict[str, Any]:
         found = measure(ranker, batches, _depths(study))
         # NaN, where no target was measured, is no JSON.
         hits = {str(depth): hit for depth, hit in found.hit_at.items() if hit == hit}
-        themes = simulated_themes(study.data.data)
-        theme = None if themes is None else theme_found(ranker, batches, themes)
+        of_items = themes()
+        theme = None if of_items is None else theme_found(ranker, batches, of_items)
         return {
             "hit_at": hits,
             "targets": found.targets,

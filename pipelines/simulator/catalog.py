@@ -28,6 +28,7 @@ class Catalog:
     theme) and the topics (each theme is a set of three, each shown on most of its items).
 
     Attributes:
+        feed: Which feed shows them.
         themes: Number of themes.
         theme: Latent theme, int64 `[I]`.
         author: int64 `[I]`.
@@ -41,6 +42,7 @@ class Catalog:
         by_theme_cdf: For `by_theme`: theme + cumulative popularity within the theme, ascending, `[I]`.
     """
 
+    feed: Feed
     themes: int
     theme: np.ndarray
     author: np.ndarray
@@ -76,8 +78,8 @@ class Catalog:
 def make_catalog(items: int, seed: int, feed: Feed = "recurring") -> Catalog:
     """Draws the catalog; the same arguments give the same catalog.
 
-    Of the recurring feed's items more than a third are one author's, and the items of a theme have the same topics. In
-    what the fresh feed differs, `pipelines.simulator.fresh_items` says.
+    Of the recurring feed's items more than a third are one author's, and the items of a theme have nearly the same
+    topics. In what the fresh feed differs, `pipelines.simulator.fresh_items` says.
     """
     rng = np.random.default_rng([seed, 0])
     themes = min(max(items // ITEMS_PER_THEME, 8), MAX_THEMES)
@@ -91,6 +93,7 @@ def make_catalog(items: int, seed: int, feed: Feed = "recurring") -> Catalog:
     popularity = (1.0 + rng.permutation(items)) ** -1.0
     by_theme = np.argsort(theme, kind="stable")
     return Catalog(
+        feed=feed,
         themes=themes,
         theme=theme,
         author=1 + author,

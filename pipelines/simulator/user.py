@@ -154,7 +154,7 @@ def _expose(catalog: Catalog, interests: Interests, week: np.ndarray, rng: np.ra
     slot = np.searchsorted(interests.exposure_cdf.ravel(), week + rng.random(count), side="right")
     theme = interests.themes[slot % len(interests.themes)]
     personal = rng.random(count) < PERSONAL_SHARE
-    expose = expose_again if catalog.category is None else expose_once
+    expose = expose_once if catalog.feed == "fresh" else expose_again
     return expose(catalog, theme, personal, rng)
 
 
