@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from model.config import TwinConfig
 from model.encoders import Encoders, feature_key, make_encoder
+from model.feature import Feature
 from model.item_table import ITEM_ID
-from model.schema import DatasetSchema, Feature
+from model.schema import DatasetSchema
 
 _BATCH = 8192
 

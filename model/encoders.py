@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from model.schema import AGE, Dtype, Feature
+from model.feature import AGE, Dtype, Feature
 
 ABSENT = 0
 """Index of a missing value; its embedding is zero."""

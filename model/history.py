@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from model.encoders import AGE_BOUNDARIES_MS
-from model.schema import AGE, DatasetSchema, Dtype
+from model.feature import AGE, Dtype
+from model.schema import DatasetSchema
 from model.top_k import spread
 
 CLUSTER_SIZE = "cluster_size"

@@ -10,10 +10,11 @@ from model.config import TwinConfig
 from model.embedding import FeatureEmbeddings
 from model.encoders import Encoders, feature_key
 from model.errors import UserError
+from model.feature import AGE
 from model.interest import make_interest
 from model.item_table import ITEM_ID, ItemTable
 from model.request import RawBatch, RequestEncoder
-from model.schema import AGE, DatasetSchema
+from model.schema import DatasetSchema
 from model.search_features import empty_search_features
 from model.short_term import ShortTerm
 from model.twin import TWIN, Interest

@@ -6,9 +6,10 @@ import tensorflow as tf
 
 from model.config import TwinConfig
 from model.encoders import Encoders, feature_key, make_encoder
+from model.feature import Feature
 from model.history import CLUSTER_SIZE, History, history_columns
 from model.item_table import ITEM_ID, ItemTable
-from model.schema import DatasetSchema, Feature
+from model.schema import DatasetSchema
 from model.top_k import BLOCK
 
 RawBatch = Mapping[str, tf.Tensor]

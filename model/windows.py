@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from model.config import TwinConfig
+from model.feature import Feature
 from model.history import CLUSTER_SIZE, history_columns
-from model.schema import DatasetSchema, Feature
+from model.schema import DatasetSchema
 
 _SIZES = f"history/{CLUSTER_SIZE}"
 _MISSING = {"int64": -1, "string": "", "float32": float("nan")}

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from model.schema import DatasetSchema, Feature
+from model.feature import Feature
+from model.schema import DatasetSchema
 from pipelines.dead_letters import DeadLetter, LetterBook, Reason
 from pipelines.preprocess.parsing import MISSING_INT, parse, parse_item_ids, parse_multi_hot
 from pipelines.project_items import ITEM_ID, ItemBatch

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from model.schema import Feature, Role
+from model.feature import Feature, Role
 
 
 def fits(found: pa.DataType, feature: Feature) -> bool:

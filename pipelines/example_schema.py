@@ -4,7 +4,8 @@ import math
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from model.schema import DatasetSchema, Dtype, Feature
+from model.feature import Dtype, Feature
+from model.schema import DatasetSchema
 
 _TYPES: dict[Dtype, int] = {"int64": schema_pb2.INT, "string": schema_pb2.BYTES, "float32": schema_pb2.FLOAT}
 

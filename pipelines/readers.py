@@ -21,7 +21,8 @@ from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from model.errors import UserError
-from model.schema import DatasetSchema, Feature, Table
+from model.feature import Feature, Table
+from model.schema import DatasetSchema
 from pipelines.column_types import expected_type, fits
 from pipelines.open_quotes import find_long_row, row_text, spread, swallowing_cells
 

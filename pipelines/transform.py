@@ -9,7 +9,8 @@ import tensorflow_transform as tft
 
 from model.config import TwinConfig
 from model.encoders import ABSENT, OUT_OF_VOCABULARY, Boundaries, Encoders, Vocabulary, feature_key
-from model.schema import DatasetSchema, Dtype, Feature
+from model.feature import Dtype, Feature
+from model.schema import DatasetSchema
 
 _BOUNDARIES = "boundaries/"
 _FIRST_BUCKET = 1

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import Clustering
-from model.schema import Feature, Role
+from model.feature import Feature, Role
 from pipelines.clustering.entries import concatenate
 from pipelines.clustering.example_columns import ExampleColumns, ExampleError, history_of
 from pipelines.clustering.examples import clustered_examples, example_ranges

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from model.config import TwinConfig
-from model.schema import Feature, Role, item_key
+from model.feature import Feature, Role
+from model.schema import item_key
 from pipelines.clustering.groups import UNKNOWN_ITEMS, groups_of
 from tests.clustering_support import SCHEMA, entries, schema_with, vectors_of
 

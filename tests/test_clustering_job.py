@@ -11,7 +11,7 @@ import tensorflow as tf
 from apache_beam.io.tfrecordio import WriteToTFRecord
 
 from model.errors import UserError
-from model.schema import Feature, Role
+from model.feature import Feature, Role
 from pipelines.beam_options import beam_options
 from pipelines.clustering.example_columns import ExampleError
 from pipelines.clustering.job import cluster_examples

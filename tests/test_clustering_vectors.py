@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from model.schema import Feature, Role
+from model.feature import Feature, Role
 from model.servable_table import TableRows
 from pipelines.clustering.durations import catalog_durations, table_durations
 from pipelines.clustering.vectors import (

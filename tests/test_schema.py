@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from model.schema import Role, SchemaError, item_key, load_schema
+from model.feature import Role, SchemaError
+from model.schema import item_key, load_schema
 
 EVENTS = """
 feature { name: "user" type: INT annotation { tag: "id" } }

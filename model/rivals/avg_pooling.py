@@ -4,11 +4,11 @@ import tensorflow as tf
 
 from model.config import TwinConfig
 from model.embedding import FeatureEmbeddings
+from model.feature import AGE
 from model.history import History
 from model.item_table import ItemTable
 from model.rivals.behaviours import embed_items
 from model.rivals.rival import Rival, pooled_interest
-from model.schema import AGE
 from model.twin import Interest
 
 

@@ -4,12 +4,12 @@ import tensorflow as tf
 
 from model.config import TwinConfig
 from model.embedding import FeatureEmbeddings
+from model.feature import AGE
 from model.history import History
 from model.item_table import ItemTable
 from model.rivals.behaviours import embed_items
 from model.rivals.memory_cell import MemoryCell, MemoryState
 from model.rivals.rival import Rival, pooled_interest
-from model.schema import AGE
 from model.twin import Interest
 
 RECENT = 1_000

@@ -8,12 +8,12 @@ from model.config import TwinConfig
 from model.cp_gsu import rank_union
 from model.embedding import FeatureEmbeddings
 from model.esu import Attended
+from model.feature import AGE
 from model.history import History
 from model.item_table import ItemTable
 from model.rivals.behaviours import embed_behaviours, embed_items, only_visible
 from model.rivals.inherent_relevance import InherentRelevance
 from model.rivals.rival import Rival
-from model.schema import AGE
 from model.twin import Interest
 
 

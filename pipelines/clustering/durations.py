@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.schema import DatasetSchema, Feature
+from model.feature import Feature
+from model.schema import DatasetSchema
 from pipelines.clustering.entries import Ints
 from pipelines.clustering.vectors import Floats
 from pipelines.preprocess.parsing import parse, parse_item_ids

@@ -6,7 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from model.schema import DatasetSchema, Dtype, Feature, load_schema
+from model.feature import Dtype, Feature
+from model.schema import DatasetSchema, load_schema
 from pipelines.dataset_folder import ShardWriter, TimeSplit, new_dataset_folder, write_dataset_json
 from pipelines.importers.csv_stream import stream_csv
 from pipelines.importers.errors import DataImportError

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.schema import Feature, Table, load_schema
+from model.feature import Feature, Table
+from model.schema import load_schema
 from pipelines.dataset_folder import TimeSplit, new_dataset_folder, write_dataset_json
 from pipelines.importers.errors import DataImportError
 from pipelines.importers.report import ImportReport

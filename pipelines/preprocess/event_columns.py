@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from model.schema import DatasetSchema, Feature
+from model.feature import Feature
+from model.schema import DatasetSchema
 from pipelines.preprocess.spill import FILE, ROW, USER
 
 LABEL_BIT = 1

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from model.schema import DatasetSchema, Table
+from model.feature import Table
+from model.schema import DatasetSchema
 from pipelines.beam_options import in_process_by_default
 from pipelines.dead_letters import DeadLetter, Reason, WriteDeadLetters, merge_summaries, summarise
 from pipelines.job_files import (

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from model.schema import Feature, item_key
+from model.feature import Feature
+from model.schema import item_key
 
 MAX_ID_BYTES = 512
 MISSING_INT = -1
