@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from model.config import TableDtype
+from model.config import TableDtype, TwinConfig
 from model.consistency import DEPTHS, Consistency, measure
 from model.errors import UserError
 from model.load import load_ranker
 from model.ranker import TwinRanker
 from model.request import RawBatch
+from model.schema import DatasetSchema
+from model.train import count_targets
 from model.windows import window_dataset
 from pipelines.score_metrics import user_auc
 
-_TARGETS_PER_USER = 4
+_TARGETS_PER_WINDOW = 4
+_SEED = 1
 # A servable holds no optimiser's slots, and the first steps without them are far larger than any of a running training.
 _OPTIMISER_STEPS = 50
 
@@ -89,11 +93,8 @@ def run_consistency(
     servable = Path(paths["servable"])
     loaded = load_ranker(servable)
     ranker = loaded.ranker
-    # Few targets of many users say more than many of one, and a window's scores stay small.
-    small = dataclasses.replace(ranker.config, targets_per_window=_TARGETS_PER_USER, users_per_batch=1)
     examples = Path(paths["examples"])
-    windows = window_dataset(_files(examples, "eval"), loaded.schema, small, shuffle=True)
-    eval_batches = list(windows.take(-(-targets // _TARGETS_PER_USER)))
+    eval_batches = eval_windows(_files(examples, "eval"), loaded.schema, ranker.config, targets)
     fresh = measure(ranker, eval_batches, DEPTHS)
     train = window_dataset(_files(examples, "train"), loaded.schema, ranker.config, shuffle=True).repeat()
     by_dtype: dict[TableDtype, TableDtypeReport] = {
@@ -101,6 +102,18 @@ def run_consistency(
     }
     by_age = {0: fresh.hit_at[100]} | hits_by_age(ranker, iter(train), eval_batches, ages)
     return ConsistencyReport(servable, fresh, by_age, by_dtype)
+
+
+def eval_windows(files: Sequence[str], schema: DatasetSchema, config: TwinConfig, targets: int) -> list[RawBatch]:
+    """About `targets` targets of per-user Examples, in windows of a few drawn from those of all users and times."""
+    # Few targets of many users say more than many of one, and a window's scores stay small.
+    small = dataclasses.replace(config, targets_per_window=_TARGETS_PER_WINDOW, users_per_batch=1)
+    of_all = count_targets(files, _TARGETS_PER_WINDOW)[1]
+    wanted = min(math.ceil(targets / _TARGETS_PER_WINDOW), of_all)
+    drawn = np.zeros(of_all, bool)
+    drawn[np.random.default_rng(_SEED).choice(of_all, wanted, replace=False)] = True
+    windows = window_dataset(files, schema, small, shuffle=False).enumerate()
+    return [window for _, window in windows.filter(lambda at, _: tf.gather(drawn, at))]
 
 
 def _with_dtype(servable: Path, dtype: TableDtype, batches: Sequence[RawBatch]) -> TableDtypeReport:

@@ -13,7 +13,7 @@ from model.consistency import Consistency
 from model.errors import UserError
 from model.export import export
 from pipelines import consistency
-from pipelines.consistency import ConsistencyReport, hits_by_age, run_consistency
+from pipelines.consistency import ConsistencyReport, eval_windows, hits_by_age, run_consistency
 from tests.toy import ENCODERS, ITEM_IDS, KNOWN, SMALL, tensors, toy_ranker, toy_request, toy_schema
 from tests.training_data import user_row, write
 
@@ -76,6 +76,20 @@ def test_a_table_ages_under_the_optimiser_that_is_there(keeps_optimiser: bool, m
     filling = 0 if keeps_optimiser else 4
     assert hits == {1: filling + 1, 3: filling + 3}
     assert (ranker.optimizer is before) == keeps_optimiser
+
+
+def test_what_is_measured_comes_from_all_users_and_times(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    users = [user_row(rng, 30, 40) for _ in range(10)]
+    file = write(tmp_path / "eval.gz", users)
+    config = dataclasses.replace(SMALL, history_length=30)
+    windows = eval_windows([file], toy_schema(), config, targets=40)
+    assert sum(int(np.count_nonzero(window["weight"])) for window in windows) == 40
+    first_of = [int(window["request/timestamp"][0, 0]) for window in windows]
+    owners = [next(u for u, row in enumerate(users) if at in row["target/timestamp"]) for at in first_of]
+    assert len(set(owners)) > 4
+    places = {list(users[u]["target/timestamp"]).index(at) for u, at in zip(owners, first_of, strict=True)}
+    assert len(places) > 4
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:

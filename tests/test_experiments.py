@@ -2,22 +2,28 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from model.errors import UserError
-from pipelines.experiments import lives
+from model.ranker import TwinRanker
+from model.train import Progress
+from pipelines.experiments import lives, study
 from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.cells import CellStore
 from pipelines.experiments.charts import bars, lines
 from pipelines.experiments.contenders import MODELS, choose
+from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.overall import verdict
 from pipelines.experiments.report import Outcome, Table, render
 from pipelines.experiments.request import HEADINGS, ExperimentRequest
 from pipelines.experiments.runner import EXPERIMENTS, run_experiment
+from pipelines.experiments.scored import Scored, Scorer
 from pipelines.experiments.statistics import best, closed, mean_and_std, paired_p
+from pipelines.experiments.training import fit_further
 
 TINY = dataclasses.replace(
     BUDGETS["quick"],
@@ -105,8 +111,27 @@ def test_a_finished_cell_is_not_made_again(first: tuple[dict[str, Any], Counted]
     assert result["models"]["twin"]["auc"] == first[0]["models"]["twin"]["auc"]
 
 
-def test_rolling_tests_each_period_before_it_is_learned_from(first: tuple[dict[str, Any], Counted], out: Path) -> None:
+def test_rolling_tests_each_period_before_it_is_learned_from(
+    first: tuple[dict[str, Any], Counted], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, list[str]]] = []
+
+    class Watched(Scorer):
+        def __call__(self, files: Sequence[str]) -> Scored:
+            seen.append(("tested", list(files)))
+            return super().__call__(files)
+
+    def learned(ranker: TwinRanker, data: Prepared, files: Sequence[str], progress: Progress) -> None:
+        seen.append(("learned", list(files)))
+        fit_further(ranker, data, files, progress)
+
+    monkeypatch.setattr(study, "Scorer", Watched)
+    monkeypatch.setattr(study, "fit_further", learned)
     result, display = run(out, "rolling", "twin")
+    (evaluated, one, then, two) = seen
+    assert evaluated[0] == "learned" and "Split-eval" in evaluated[1][0]
+    assert one[0] == "tested" and then == ("learned", one[1])
+    assert two[0] == "tested" and two[1] != one[1]
     assert display.made == ["rolling-twin-seed1-rate1"]
     assert len(result["auc_by_period"]["twin"]) == 2
     # All test targets, each once.

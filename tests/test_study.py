@@ -12,8 +12,9 @@ import pytest
 
 from model.config import TwinConfig
 from model.errors import UserError
-from pipelines.experiments import dataset
+from pipelines.experiments import ablation, dataset
 from pipelines.experiments.budget import BUDGETS
+from pipelines.experiments.contenders import title
 from pipelines.experiments.dataset import Prepared, keep_first, prepare
 from pipelines.experiments.overall import compare
 from pipelines.experiments.scored import METRICS, Scored
@@ -56,6 +57,25 @@ def test_trainings_that_diverged_are_told(tmp_path: Path, monkeypatch: pytest.Mo
     outcome = compare(study(tmp_path, monkeypatch, {1.0: 0.5}), runs)
     assert any(text.startswith("ETA: 1 of 2 trainings have no AUC") for text in outcome.warnings)
     json.dumps(outcome.values, allow_nan=False)
+
+
+@pytest.mark.parametrize("diverged", ["twin", "twin_without_bias"])
+def test_an_ablation_that_diverged_is_no_verdict(
+    diverged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = study(tmp_path, monkeypatch, {1.0: 0.5})
+    two.models, two.display = ["twin", "twin_without_bias"], cast(Display, SimpleNamespace(expect=lambda cells: None))
+    known = two.train
+
+    def train(setting: Setting) -> dict[str, Any]:
+        test = known(setting)["test"] | {"gauc": None if setting.model == diverged else 0.6}
+        return {"eval": test, "test": test}
+
+    monkeypatch.setattr(two, "train", train)
+    monkeypatch.setattr(ablation, "serving_cell", lambda study, model: {"p50_ms": 1.0})
+    outcome = ablation.ablation(two)
+    assert outcome.verdicts == []
+    assert outcome.warnings == [f"{title(diverged)} has no GAUC: nothing to compare."]
 
 
 def test_rolling_pairs_periods_where_one_seed_allows_no_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,14 +11,12 @@ from model.consistency import DEPTHS, measure
 from model.ranker import TwinRanker
 from model.request import RawBatch
 from model.windows import window_dataset
-from pipelines.consistency import hits_by_age
+from pipelines.consistency import eval_windows, hits_by_age
 from pipelines.experiments.charts import lines
 from pipelines.experiments.contenders import TWO_STAGE, title
 from pipelines.experiments.report import Figure, Outcome, Table, Text, number
 from pipelines.experiments.study import Study
 from pipelines.experiments.themes import simulated_themes, theme_found
-
-_TARGETS_PER_USER = 4
 
 
 def consistency(study: Study) -> Outcome:
@@ -134,10 +132,7 @@ def _by_age(study: Study, ages: Sequence[int]) -> dict[str, float]:
 
 
 def _eval_batches(study: Study, ranker: TwinRanker) -> list[RawBatch]:
-    # Few targets of many users say more than many of one, and a window's scores stay small.
-    small = dataclasses.replace(ranker.config, targets_per_window=_TARGETS_PER_USER, users_per_batch=1, seed=1)
-    windows = window_dataset(study.data.files("eval"), study.data.schema, small, shuffle=True)
-    return list(windows.take(-(-study.budget.measured_targets // _TARGETS_PER_USER)))
+    return eval_windows(study.data.files("eval"), study.data.schema, ranker.config, study.budget.measured_targets)
 
 
 def _depths(study: Study) -> list[int]:

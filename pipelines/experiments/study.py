@@ -213,7 +213,7 @@ class Study:
             module: The module that measures, whose code counts with all that it imports.
             more: Whatever else.
         """
-        return self._identity(self.tuned(model)) | {"code": code_fingerprint(module)} | more
+        return self._identity(self.tuned(model)) | {"measured_by": code_fingerprint(module)} | more
 
     def _train(self, setting: Setting) -> dict[str, Any]:
         config, search = setting.config(self.config), self.search(setting)
