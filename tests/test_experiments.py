@@ -206,6 +206,13 @@ def test_unusable_rates_are_told(rates: str, tmp_path: Path) -> None:
         ExperimentRequest("overall", None, tmp_path, None, "", "full", rates, None, "")
 
 
+def test_a_file_is_no_folder_of_results(tmp_path: Path) -> None:
+    file = tmp_path / "results"
+    file.touch()
+    with pytest.raises(UserError, match="--out .*results: a file; expected a folder"):
+        ExperimentRequest("overall", None, file, None, "", "quick", "", None, "")
+
+
 def test_given_rates_take_the_place_of_the_budgets(tmp_path: Path) -> None:
     for rates, expected in (("", BUDGETS["full"].rate_factors), ("0.5, 2", (0.5, 2.0))):
         request = ExperimentRequest("overall", None, tmp_path, None, "", "full", rates, None, "")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from model.feature import Role, SchemaError
-from model.schema import item_key, load_schema
+from model.schema import SCHEMAS_DIR, item_key, load_schema
 
 EVENTS = """
 feature { name: "user" type: INT annotation { tag: "id" } }
@@ -63,7 +63,9 @@ def test_last_value_of_a_bytes_label_is_kept_last(tmp_path: Path) -> None:
 
 
 def test_every_schema_of_the_project_loads() -> None:
-    for name in ("simulated", "un_votes", "kuairand"):
+    names = {folder.parent.name for folder in SCHEMAS_DIR.glob("*/events.pbtxt")}
+    assert names >= {"simulated", "fresh_feed", "un_votes", "kuairand"}
+    for name in names:
         schema = load_schema(name)
         assert schema.name == name
         assert schema.behaviour is not None and schema.behaviour.role == Role.BEHAVIOUR

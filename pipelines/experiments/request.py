@@ -59,6 +59,8 @@ class ExperimentRequest:
         self.chosen_budget()
         if self.data is not None and not self.data.is_dir():
             raise UserError(f"--data {self.data}: no such folder; `twin simulate` and `twin import` make one")
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"--out {self.out}: a file; expected a folder, which need not exist yet")
         if self.config is not None and not self.config.is_file():
             raise UserError(f"--config {self.config}: no such file; leave the option out for the schema folder's")
 
