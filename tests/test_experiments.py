@@ -209,7 +209,7 @@ def test_unusable_rates_are_told(rates: str, tmp_path: Path) -> None:
 def test_a_file_is_no_folder_of_results(tmp_path: Path) -> None:
     file = tmp_path / "results"
     file.touch()
-    with pytest.raises(UserError, match="--out .*results: a file; expected a folder"):
+    with pytest.raises(UserError, match=r"--out .*results: a file; expected a folder"):
         ExperimentRequest("overall", None, file, None, "", "quick", "", None, "")
 
 
