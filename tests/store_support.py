@@ -73,8 +73,14 @@ def config(name: str, base_path: Path | str, policy: str = "", **labels: int) ->
 
 
 @contextmanager
-def running(*configs: Config, wait: bool = True, **options: Any) -> Iterator[ModelStore]:
-    store = ModelStore(configs, Servable, POLL_S, 0, 0.05, **options)
+def running(
+    *configs: Config,
+    load: Callable[[Path], Servable] = Servable,
+    retries: int = 0,
+    wait: bool = True,
+    **options: Any,
+) -> Iterator[ModelStore]:
+    store = ModelStore(configs, load, POLL_S, retries, 0.05, **options)
     store.start()
     try:
         if wait:

@@ -7,8 +7,8 @@ import itertools
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,9 @@ from serving.server.servable import Servable
 from serving.server.status import Code, ServingError
 from serving.server.version import State
 from serving.server.warm_up import warm_up
+from tests import store_support
 from tests.server_models import export, exporter, warmup_record
-
-POLL_S = 0.02
+from tests.store_support import POLL_S
 
 
 @pytest.fixture(scope="module")
@@ -50,25 +50,15 @@ def load_warm(path: Path) -> Servable:
     return servable
 
 
-@contextmanager
 def running(
     model_dir: Path, config: model_server_config_pb2.ModelConfig | None = None, retries: int = 0, wait: bool = True
-) -> Iterator[ModelStore]:
-    store = ModelStore([config or single_model("toy", str(model_dir))], load_warm, POLL_S, retries, 0.05)
-    store.start()
-    try:
-        if wait:
-            store.wait_ready()
-        yield store
-    finally:
-        store.close()
+) -> AbstractContextManager[ModelStore]:
+    one = config or single_model("toy", str(model_dir))
+    return store_support.running(one, load=load_warm, retries=retries, wait=wait)
 
 
 def states(store: ModelStore) -> dict[int, State]:
-    try:
-        return {version.number: version.state for version in store.statuses("toy")}
-    except ServingError:
-        return {}
+    return store_support.states(store, "toy")
 
 
 def wait_for(store: ModelStore, expected: dict[int, State]) -> None:

@@ -1,8 +1,6 @@
 """A data set with clustered histories, by the vectors of a trained TWIN (TWIN-V2)."""
 
 import dataclasses
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ from pipelines.beam_options import beam_options
 from pipelines.clustering.durations import catalog_durations
 from pipelines.clustering.job import cluster_examples
 from pipelines.clustering.vectors import ItemVectors, save_vectors, with_durations
-from pipelines.experiments.dataset import Prepared, keep_first
+from pipelines.experiments.dataset import Prepared, made_aside
 from pipelines.preprocess.split_config import SPLITS
 
 
@@ -36,19 +34,16 @@ def cluster_data(data: Prepared, vectors: ItemVectors, config: TwinConfig, folde
         folder: Of the result; its name stands for the three others.
     """
     if not folder.is_dir():
-        temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        save_vectors(vectors, temporary / "vectors")
-        for split in SPLITS:
-            cluster_examples(
-                str(data.folder / "examples" / f"Split-{split}" / "*.gz"),
-                temporary / "vectors",
-                data.schema,
-                config,
-                str(temporary / "examples" / f"Split-{split}"),
-                str(temporary / f"{split}.json"),
-                beam_options(),
-            )
-        keep_first(temporary, folder)
+        with made_aside(folder) as temporary:
+            save_vectors(vectors, temporary / "vectors")
+            for split in SPLITS:
+                cluster_examples(
+                    str(data.folder / "examples" / f"Split-{split}" / "*.gz"),
+                    temporary / "vectors",
+                    data.schema,
+                    config,
+                    str(temporary / "examples" / f"Split-{split}"),
+                    str(temporary / f"{split}.json"),
+                    beam_options(),
+                )
     return dataclasses.replace(data, folder=folder)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,24 +100,31 @@ def prepare(data: Path, config: TwinConfig, cache: Path) -> Prepared:
 
 
 def _make(data: Path, schema: DatasetSchema, split: SplitConfig, config: TwinConfig, folder: Path) -> None:
+    with made_aside(folder) as temporary:
+        paths = OutputPaths.under(temporary)
+        preprocess(data, schema, split, paths, beam_options())
+        users = _analyse(
+            f"{paths.examples}/Split-train/*",
+            user_example_schema(schema),
+            user_transform_config(schema, config),
+            temporary / "user_transform",
+        )
+        items = _analyse(
+            f"{paths.catalog}/Split-catalog/*",
+            catalog_example_schema(schema),
+            catalog_transform_config(schema, config),
+            temporary / "catalog_transform",
+        )
+        read_encoders(users, items, schema).save(temporary / "encoders.json")
+
+
+@contextmanager
+def made_aside(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, which takes its place when the block ends well; see `keep_first`."""
     temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    paths = OutputPaths.under(temporary)
-    preprocess(data, schema, split, paths, beam_options())
-    users = _analyse(
-        f"{paths.examples}/Split-train/*",
-        user_example_schema(schema),
-        user_transform_config(schema, config),
-        temporary / "user_transform",
-    )
-    items = _analyse(
-        f"{paths.catalog}/Split-catalog/*",
-        catalog_example_schema(schema),
-        catalog_transform_config(schema, config),
-        temporary / "catalog_transform",
-    )
-    read_encoders(users, items, schema).save(temporary / "encoders.json")
+    yield temporary
     keep_first(temporary, folder)
 
 

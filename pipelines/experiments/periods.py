@@ -1,8 +1,6 @@
 """The test range in periods, for models that learn on while they are tested (TWIN, section 4.3)."""
 
 import dataclasses
-import os
-import shutil
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +9,7 @@ from model.config import TwinConfig
 from model.errors import UserError
 from pipelines.beam_options import beam_options
 from pipelines.experiments.cells import fingerprint
-from pipelines.experiments.dataset import Prepared, keep_first
+from pipelines.experiments.dataset import Prepared, made_aside
 from pipelines.preprocess.job import OutputPaths, preprocess
 from pipelines.preprocess.split_config import SplitConfig
 from pipelines.tfx.dataset_json import read_borders, read_dataset_json
@@ -65,8 +63,6 @@ def _examples(data: Prepared, config: TwinConfig, borders: Sequence[int]) -> lis
     folder = data.folder / "periods" / fingerprint(dataclasses.asdict(split))[:16]
     if not (folder / "report.json").is_file():
         # Two processes may want the same period.
-        temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        preprocess(data.data, data.schema, split, OutputPaths.under(temporary), beam_options())
-        keep_first(temporary, folder)
+        with made_aside(folder) as temporary:
+            preprocess(data.data, data.schema, split, OutputPaths.under(temporary), beam_options())
     return sorted(str(path) for path in (folder / "examples" / "Split-train").glob("*.gz"))
