@@ -70,21 +70,26 @@ class Feature:
         role: Its role.
         dtype: `int64`, `string` or `float32`.
         multi_hot: Whether a row holds a list of values.
-        wide: Whether it is embedded with the id width.
         values: The string domain, in order, or empty.
+        modifiers: The annotation tags beside the role: `wide`, `age`, `completion`, `duration`.
     """
 
     name: str
     role: Role
     dtype: Dtype
     multi_hot: bool = False
-    wide: bool = False
     values: tuple[str, ...] = ()
+    modifiers: frozenset[str] = frozenset()
 
     @property
     def numeric(self) -> bool:
         """Whether the feature is bucketised by quantiles instead of looked up in a vocabulary."""
         return self.dtype == "float32"
+
+    @property
+    def wide(self) -> bool:
+        """Whether the feature is embedded with the id width."""
+        return "wide" in self.modifiers
 
 
 def read_feature(file: Path, table: Table, proto: schema_pb2.Feature) -> Feature:
@@ -115,9 +120,11 @@ def read_feature(file: Path, table: Table, proto: schema_pb2.Feature) -> Feature
     if role not in _ROLES_OF_TABLE[table]:
         allowed = sorted(r.value for r in _ROLES_OF_TABLE[table])
         raise SchemaError(f"{where}: role {role.value!r} does not belong in {table}; expected one of {allowed}")
-    for tag in tags:
-        if tag in _MODIFIERS and _MODIFIERS[tag] != role:
-            raise SchemaError(f"{where}: modifier {tag!r} goes with role {_MODIFIERS[tag].value!r}, got {role.value!r}")
+    modifiers = frozenset(tags) - known
+    for modifier in sorted(modifiers):
+        needed = _MODIFIERS[modifier]
+        if needed != role:
+            raise SchemaError(f"{where}: modifier {modifier!r} goes with role {needed.value!r}, got {role.value!r}")
     if proto.type not in _DTYPES:
         raise SchemaError(f"{where}: type is missing; expected INT, BYTES or FLOAT")
     dtype = _DTYPES[proto.type]
@@ -131,4 +138,4 @@ def read_feature(file: Path, table: Table, proto: schema_pb2.Feature) -> Feature
     if role in (Role.INHERENT, Role.CROSS, Role.CONTEXT) and proto.name in _RESERVED:
         raise SchemaError(f"{where}: the name is reserved; rename the column")
     values = tuple(proto.string_domain.value) if proto.HasField("string_domain") else ()
-    return Feature(proto.name, role, dtype, multi_hot, "wide" in tags, values)
+    return Feature(proto.name, role, dtype, multi_hot, values, modifiers)

@@ -125,8 +125,8 @@ def _assemble(
     if len(behaviours) > 1:
         names = [f.name for f in behaviours]
         raise SchemaError(f"{events_file}: expected at most one feature with role 'behaviour', got {names}")
-    completion = _tagged(events, events_file, "completion")
-    duration = _tagged(items, path / "items.pbtxt", "duration")
+    completion = _modified(events, events_file, "completion")
+    duration = _modified(items, path / "items.pbtxt", "duration")
     _check_duration(path, completion, duration)
     return DatasetSchema(
         name=path.resolve().name,
@@ -141,7 +141,7 @@ def _assemble(
         cross=tuple(_with_role(events, Role.CROSS)),
         context=tuple(_with_role(events, Role.CONTEXT)),
         user=tuple(_with_role(users, Role.USER)),
-        age=_has_tag(events_file, timestamp.name, "age"),
+        age="age" in timestamp.modifiers,
         completion=completion,
         duration=duration,
     )
@@ -158,8 +158,8 @@ def _read_proto(file: Path) -> schema_pb2.Schema:
         raise SchemaError(f"{file}: not a tensorflow.metadata.v0.Schema text proto: {error}") from None
 
 
-def _tagged(features: Sequence[Feature], file: Path, modifier: str) -> Feature | None:
-    found = [f for f in features if _has_tag(file, f.name, modifier)]
+def _modified(features: Sequence[Feature], file: Path, modifier: str) -> Feature | None:
+    found = [f for f in features if modifier in f.modifiers]
     if len(found) > 1:
         names = [f.name for f in found]
         raise SchemaError(f"{file}: expected at most one feature with modifier {modifier!r}, got {names}")
@@ -179,10 +179,6 @@ def _check_duration(path: Path, completion: Feature | None, duration: Feature | 
             f"{path / 'events.pbtxt'}: feature {completion.name!r}: the time played, which 'duration' divides, is "
             f"FLOAT, got {completion.dtype}"
         )
-
-
-def _has_tag(file: Path, feature: str, tag: str) -> bool:
-    return any(f.name == feature and tag in f.annotation.tag for f in _read_proto(file).feature)
 
 
 def _read_table(folder: Path, table: Table) -> list[Feature]:

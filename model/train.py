@@ -28,6 +28,10 @@ class TrainingError(UserError):
     """Training cannot go on."""
 
 
+class DivergedError(TrainingError):
+    """What is trained is no longer numbers."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainReport:
     """What a training did. `auc` and `loss` are those of the last epoch's training targets.
@@ -70,7 +74,8 @@ def train(
         search: What the search of `config.interest` reads of items, by name; see `model.search_features`.
 
     Raises:
-        TrainingError: If there is no target to train on, or the loss is no longer a number.
+        TrainingError: If there is no target to train on.
+        DivergedError: If the loss is no longer a number.
         SearchFeatureError: If `search` is not what `config.interest` needs.
     """
     require_keras_2()
@@ -83,7 +88,7 @@ def train(
         warm_start(ranker, encoders, base)
     fitted = fit_ranker(ranker, schema, train_files, lambda steps: _Report(progress, steps))
     if not math.isfinite(fitted.loss):
-        raise TrainingError("the loss is not a number; lower embedding_learning_rate or dense_learning_rate")
+        raise DivergedError("the loss is not a number; lower embedding_learning_rate or dense_learning_rate")
     export(ranker, schema, encoders, catalog.known_ids, catalog.coverage, out, trained_before_ms)
     return TrainReport(
         steps=int(ranker.optimizer.iterations),

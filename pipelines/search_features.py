@@ -20,10 +20,12 @@ from model.rivals.sim_cluster_plus import SimClusterPlus
 from model.schema import DatasetSchema
 from model.search_features import SearchArray
 from model.sim_auxiliary import SimAuxiliary
-from model.train import Progress, TrainingError, count_targets
+from model.train import DivergedError, Progress, TrainingError, count_targets
 from model.windows import window_dataset
 
 _CLUSTERS = {"sim_cluster": SimCluster.clusters, "sim_cluster_plus": SimClusterPlus.clusters}
+PRE_TRAINED = ("sim_soft", *_CLUSTERS)
+"""The modules whose search reads something pre-trained of items."""
 _ITEMS_PER_CLUSTER = 2
 _SMALLEST_BATCH = 4096
 _CHUNK = 65_536
@@ -56,7 +58,7 @@ def fit_search_features(
 
     `embedding` float32 [V, search_width] for `sim_soft`; `cluster` int32 [V] for `sim_cluster` (1,000) and
     `sim_cluster_plus` (10,000); nothing for the others. To share one pre-training among the three, call
-    `pretrain_embeddings` and `cluster_embeddings`.
+    `pretrain_embeddings` and `features_from`.
 
     Point in time: only the training split's events are learned from. Items of the catalog without a training event get
     embedding and cluster by their other inherent features. So would items that a later refresh adds, but their place in
@@ -72,14 +74,19 @@ def fit_search_features(
         progress: Receives steps done and in all.
 
     Raises:
-        TrainingError: If there is no target to train on, or the embeddings are no longer numbers.
+        TrainingError: If there is no target to train on.
+        DivergedError: If the embeddings are no longer numbers.
     """
-    if config.interest != "sim_soft" and config.interest not in _CLUSTERS:
+    if config.interest not in PRE_TRAINED:
         return {}
-    embeddings = pretrain_embeddings(schema, config, encoders, train_files, catalog_files, progress)
-    if config.interest == "sim_soft":
-        return {"embedding": SearchArray(embeddings.ids, embeddings.values)}
-    return {"cluster": cluster_embeddings(embeddings, _CLUSTERS[config.interest], config.seed)}
+    return features_from(pretrain_embeddings(schema, config, encoders, train_files, catalog_files, progress), config)
+
+
+def features_from(embeddings: ItemEmbeddings, config: TwinConfig) -> dict[str, SearchArray]:
+    """What the search of `config.interest`, one of `PRE_TRAINED`, reads; clusters are drawn with `config.seed`."""
+    if config.interest in _CLUSTERS:
+        return {"cluster": cluster_embeddings(embeddings, _CLUSTERS[config.interest], config.seed)}
+    return {"embedding": SearchArray(embeddings.ids, embeddings.values)}
 
 
 def pretrain_embeddings(
@@ -119,7 +126,7 @@ def pretrain_embeddings(
     parts = [{name: values[start : start + _CHUNK] for name, values in catalog.index.items()} for start in rows]
     values = np.concatenate([model.project(part).numpy() for part in parts])
     if not np.isfinite(values).all():
-        raise TrainingError(
+        raise DivergedError(
             "the pre-trained embeddings are not numbers; lower embedding_learning_rate or dense_learning_rate"
         )
     events = catalog.frequency.sum()

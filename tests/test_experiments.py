@@ -142,6 +142,17 @@ def test_rolling_tests_each_period_before_it_is_learned_from(
     assert "AUC by period" in (out / "rolling" / "report.html").read_text()
 
 
+def test_length_trains_anew_at_each_shorter_history(first: tuple[dict[str, Any], Counted], out: Path) -> None:
+    result, display = run(out, "length", "twin")
+    assert result["lengths"] == [26, 128]
+    assert display.made == ["twin-seed1-rate1-length26"]
+    by_length = result["models"]["twin"]
+    assert by_length["128"]["auc"] == first[0]["models"]["twin"]["auc"] != by_length["26"]["auc"]
+    (short,) = (out / "cells").glob("twin-seed1-rate1-length26-*.json")
+    assert "history_length: 26\n" in json.loads(short.read_text())["identity"]["config"]
+    assert "GAUC by history length" in (out / "length" / "report.html").read_text()
+
+
 def test_lives_compares_whole_clustered_lives_with_the_latest_behaviours(
     first: tuple[dict[str, Any], Counted], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +209,8 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         run(tmp_path, models="twin,dine")
     with pytest.raises(UserError, match=r"NAME: expected overall, rolling, consistency, .* got 'everything'"):
         run(tmp_path, "everything")
+    with pytest.raises(UserError, match=r"--models: ablation compares twin, sim_soft, .*; got eta, din"):
+        run(tmp_path, "ablation", "eta,din")
 
 
 @pytest.mark.parametrize("rates", ["fast", "1,,3", "1,1", "0", "-1", "nan", "inf"])
@@ -221,7 +234,7 @@ def test_given_rates_take_the_place_of_the_budgets(tmp_path: Path) -> None:
 
 def test_a_cell_of_another_identity_is_not_taken(tmp_path: Path) -> None:
     store = CellStore(tmp_path)
-    assert store.get("a", {"seed": 1}, lambda: {"auc": 0.5}, {}) == {"auc": 0.5}
+    store.put("a", {"seed": 1}, {"auc": 0.5}, {})
     assert store.find("a", {"seed": 1}) == {"auc": 0.5}
     assert store.find("a", {"seed": 2}) is None
     store.file("a", {"seed": 1}).write_text("half a fi")
@@ -267,8 +280,10 @@ def test_every_experiment_has_a_heading() -> None:
 
 
 def test_models_are_chosen_in_one_order() -> None:
-    assert choose("din, twin") == ["twin", "din"]
-    assert choose("") == list(MODELS)
+    assert choose("din, twin", "overall") == ["twin", "din"]
+    assert choose("", "overall") == list(MODELS)
+    assert choose("twin, din, eta", "consistency") == ["twin", "eta"]
+    assert choose("", "lives") == ["twin"]
 
 
 def test_charts_survive_what_is_undefined() -> None:

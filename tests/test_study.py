@@ -12,10 +12,11 @@ import pytest
 
 from model.config import TwinConfig
 from model.errors import UserError
+from model.train import DivergedError
 from pipelines.experiments import ablation, dataset
 from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.contenders import title
-from pipelines.experiments.dataset import Prepared, keep_first, prepare
+from pipelines.experiments.dataset import Prepared, keep_first, made_aside, prepare
 from pipelines.experiments.overall import compare
 from pipelines.experiments.scored import METRICS, Scored
 from pipelines.experiments.study import Display, Setting, Study
@@ -57,6 +58,20 @@ def test_trainings_that_diverged_are_told(tmp_path: Path, monkeypatch: pytest.Mo
     outcome = compare(study(tmp_path, monkeypatch, {1.0: 0.5}), runs)
     assert any(text.startswith("ETA: 1 of 2 trainings have no AUC") for text in outcome.warnings)
     json.dumps(outcome.values, allow_nan=False)
+
+
+def test_a_pre_training_that_diverged_ends_one_model_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(self: Study, setting: Setting) -> None:
+        raise DivergedError("the pre-trained embeddings are not numbers")
+
+    monkeypatch.setattr(Study, "search", diverge)
+    display = cast(Display, SimpleNamespace(start=lambda text: None, done=lambda: None))
+    data = cast(Prepared, SimpleNamespace(fingerprint="f", oracle={}))
+    one = Study(data, TwinConfig(), BUDGETS["quick"], 1, ["sim_soft"], tmp_path, display, "x")
+    result = one.train(Setting("sim_soft"))
+    assert result["eval"] == result["test"] == dict.fromkeys(METRICS)
+    (text,) = [text for text in compare(one, {"sim_soft": [result]}).warnings if "diverged" in text]
+    assert text.startswith("SIM Soft: 1 of 1 trainings have no AUC")
 
 
 @pytest.mark.parametrize("diverged", ["twin", "twin_without_bias"])
@@ -105,6 +120,13 @@ def test_another_split_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
     moved = prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
     assert (first.fingerprint, first.folder) == (again.fingerprint, again.folder)
     assert moved.fingerprint != first.fingerprint and moved.folder != first.folder
+
+
+def test_what_was_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), made_aside(tmp_path / "made") as temporary:
+        (temporary / "half").touch()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_of_two_that_make_the_same_the_first_stays(tmp_path: Path) -> None:

@@ -8,12 +8,10 @@ from pipelines.experiments.report import Figure, Outcome, Table, number, plus_mi
 from pipelines.experiments.statistics import paired_p
 from pipelines.experiments.study import Study
 
-_BESIDE = "sim_soft"
-
 
 def ablation(study: Study) -> Outcome:
     """Trains TWIN, its three ablations and, as the paper does, SIM Soft, and times their servables."""
-    models = [model for model in study.models if model in ("twin", *ABLATIONS, _BESIDE)]
+    models = study.models
     study.display.expect(len(models) * (len(study.budget.rate_factors) + len(study.seeds)))
     runs = {model: [run["test"] for run in study.tuned_results(model)] for model in models}
     values = {

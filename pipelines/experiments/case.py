@@ -9,7 +9,7 @@ import tensorflow as tf
 from model.errors import UserError
 from model.ranker import TwinRanker
 from model.request import RawBatch
-from pipelines.experiments.contenders import TWO_STAGE, title
+from pipelines.experiments.contenders import title
 from pipelines.experiments.items import describe_items
 from pipelines.experiments.report import Block, Outcome, Table, Text
 from pipelines.experiments.scored import user_windows
@@ -21,7 +21,7 @@ _NEW = 2**40  # more than any history's length
 
 def case(study: Study) -> Outcome:
     """Shows the same target to every two-stage model."""
-    models = [model for model in study.models if model in TWO_STAGE]
+    models = study.models
     study.display.expect(len(models) * (len(study.budget.rate_factors) + 1))
     request, about = _the_case(study)
     values = {model: _case_cell(study, model, request) for model in models}

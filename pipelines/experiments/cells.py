@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,21 +46,14 @@ class CellStore:
             return None
         return content["result"] if content.get("fingerprint") == fingerprint(identity) else None
 
-    def get(
-        self, name: str, identity: Mapping[str, Any], make: Callable[[], dict[str, Any]], about: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """A cell's result, made and written if there is none.
+    def put(self, name: str, identity: Mapping[str, Any], result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Writes a finished cell.
 
         Args:
             name: Start of the file's name.
             identity: Everything that the result depends on.
-            make: Makes the result.
+            result: JSON values.
             about: Further values for the reader of the file.
         """
-        found = self.find(name, identity)
-        if found is not None:
-            return found
-        result = make()
         content = {"fingerprint": fingerprint(identity), "identity": identity, **about, "result": result}
         write_atomically(self.file(name, identity), json.dumps(content, indent=1, allow_nan=False) + "\n")
-        return result

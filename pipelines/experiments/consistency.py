@@ -13,7 +13,7 @@ from model.request import RawBatch
 from model.windows import window_dataset
 from pipelines.consistency import eval_windows, hits_by_age
 from pipelines.experiments.charts import lines
-from pipelines.experiments.contenders import TWO_STAGE, title
+from pipelines.experiments.contenders import title
 from pipelines.experiments.report import Figure, Outcome, Table, Text, number
 from pipelines.experiments.study import Study
 from pipelines.experiments.themes import simulated_themes, theme_found
@@ -21,7 +21,7 @@ from pipelines.experiments.themes import simulated_themes, theme_found
 
 def consistency(study: Study) -> Outcome:
     """hit@k of every two-stage model against its own oracle, and TWIN's by the age of its item table."""
-    models = [model for model in study.models if model in TWO_STAGE]
+    models = study.models
     study.display.expect(len(models) * (len(study.budget.rate_factors) + 1) + ("twin" in models))
     # Only what is not measured yet needs the themes, and all models the same.
     themes = functools.cache(lambda: simulated_themes(study.data.data))
@@ -63,9 +63,8 @@ def consistency(study: Study) -> Outcome:
         blocks += _theme_blocks(found, retrieved)
     if aged:
         blocks += _age_blocks(aged, retrieved)
-    if models:
-        first = values[models[0]]
-        blocks.append(Text(f"{first['targets']} eval targets; they see {first['history']:.0f} behaviours on average."))
+    first = values[models[0]]
+    blocks.append(Text(f"{first['targets']} eval targets; they see {first['history']:.0f} behaviours on average."))
     return Outcome(verdicts, warnings, blocks, {"models": values, "twin_by_table_age": aged, "retrieved": retrieved})
 
 

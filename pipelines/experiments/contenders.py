@@ -10,6 +10,7 @@ LONG_DIN = "din_1000"
 MODELS: dict[str, dict[str, Any]] = {
     # TWIN-V2 reads clustered Examples, which the experiments do not make.
     **{name: {"interest": name} for name in get_args(InterestName) if name != "twin_v2"},
+    "din": {"interest": "din", "recent_length": 100},
     LONG_DIN: {"interest": "din", "recent_length": 1_000},
 }
 """Name of each model to the configuration values that make it; all else is shared."""
@@ -17,6 +18,14 @@ ABLATIONS = ("twin_without_consistency", "twin_raw_mhta", "twin_without_bias")
 WHOLE_POOLED = ("avg_pooling", "din", LONG_DIN, "dien", "mimn")
 TWO_STAGE = tuple(name for name in MODELS if name not in WHOLE_POOLED)
 """Models that search before they attend."""
+_MEASURED = {
+    "consistency": TWO_STAGE,
+    "case": TWO_STAGE,
+    # The paper sets SIM Soft beside the ablations.
+    "ablation": ("twin", "sim_soft", *ABLATIONS),
+    "lives": ("twin",),
+}
+"""What an experiment compares, where that is not every model."""
 _TITLES = {
     "twin": "TWIN",
     "avg_pooling": "Avg-Pooling",
@@ -42,20 +51,25 @@ def title(model: str) -> str:
     return _TITLES.get(model, model)
 
 
-def choose(names: str) -> list[str]:
-    """The models named, in the order of `MODELS`; all of them where nothing is named.
+def choose(names: str, experiment: str) -> list[str]:
+    """Those of the named models that an experiment compares, in the order of `MODELS`; without names all of them.
 
     Args:
         names: Separated by commas.
+        experiment: Its name.
 
     Raises:
-        UserError: If there is no such model.
+        UserError: If there is no such model, or the experiment compares none of those named.
     """
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     unknown = sorted(set(wanted) - set(MODELS))
     if unknown:
         raise UserError(f"--models: no model {', '.join(unknown)}; there are {', '.join(MODELS)}")
-    return [name for name in MODELS if not wanted or name in wanted]
+    measured = [name for name in MODELS if name in _MEASURED.get(experiment, MODELS)]
+    chosen = [name for name in measured if not wanted or name in wanted]
+    if not chosen:
+        raise UserError(f"--models: {experiment} compares {', '.join(measured)}; got {', '.join(wanted)}")
+    return chosen
 
 
 def configure(model: str, config: TwinConfig) -> TwinConfig:

@@ -88,7 +88,7 @@ def prepare(data: Path, config: TwinConfig, cache: Path) -> Prepared:
         "split": dataclasses.asdict(split),
         "frequency": config.min_value_frequency,
         "buckets": config.quantile_buckets,
-        "code": [code_fingerprint("pipelines.preprocess.job"), code_fingerprint("pipelines.transform")],
+        "code": code_fingerprint(__name__),
     }
     of_all = fingerprint(identity)
     folder = cache / of_all[:16]
@@ -120,12 +120,15 @@ def _make(data: Path, schema: DatasetSchema, split: SplitConfig, config: TwinCon
 
 @contextmanager
 def made_aside(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which takes its place when the block ends well; see `keep_first`."""
+    """A new folder beside `folder`, which takes its place when the block ends well, else goes; see `keep_first`."""
     temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    yield temporary
-    keep_first(temporary, folder)
+    try:
+        yield temporary
+        keep_first(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def keep_first(made: Path, folder: Path) -> None:

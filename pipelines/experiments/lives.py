@@ -13,8 +13,9 @@ from pipelines.experiments.charts import bars
 from pipelines.experiments.clustered import cluster_data, item_vectors
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.life_retrieval import life_retrieval
+from pipelines.experiments.overall import summarise
 from pipelines.experiments.report import Figure, Outcome, Table, number, plus_minus
-from pipelines.experiments.scored import METRICS, Scored, Scorer, behaviours_by_user
+from pipelines.experiments.scored import Scored, Scorer, behaviours_by_user
 from pipelines.experiments.statistics import mean_and_std, paired_p
 from pipelines.experiments.study import Setting, Study
 from pipelines.experiments.training import fit, save_state
@@ -119,9 +120,8 @@ def _clusters(data: Prepared) -> dict[str, Any]:
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    summary: dict[str, Any] = {"gauc_per_seed": [run["test"]["gauc"] for run in runs]}
-    for metric in METRICS:
-        summary[metric], summary[f"{metric}_std"] = mean_and_std([run["test"][metric] for run in runs])
+    tests = [run["test"] for run in runs]
+    summary: dict[str, Any] = summarise(tests) | {"gauc_per_seed": [test["gauc"] for test in tests]}
     for name in ACTIVITY:
         summary[f"gauc_{name}_activity"] = mean_and_std([run["by_activity"][name]["gauc"] for run in runs])[0]
     return summary | {"retrieval": runs[0]["retrieval"]}

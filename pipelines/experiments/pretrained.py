@@ -6,15 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from model.config import TwinConfig
-from model.rivals.sim_cluster import SimCluster
-from model.rivals.sim_cluster_plus import SimClusterPlus
 from model.search_features import SearchArray
 from model.train import Progress
 from pipelines.experiments.dataset import Prepared
-from pipelines.search_features import ItemEmbeddings, cluster_embeddings, pretrain_embeddings
-
-_CLUSTERS = {"sim_cluster": SimCluster.clusters, "sim_cluster_plus": SimClusterPlus.clusters}
-PRE_TRAINED = ("sim_soft", *_CLUSTERS)
+from pipelines.search_features import PRE_TRAINED, ItemEmbeddings, features_from, pretrain_embeddings
 
 
 def search_arrays(data: Prepared, config: TwinConfig, file: Path, progress: Progress) -> dict[str, SearchArray]:
@@ -25,13 +20,13 @@ def search_arrays(data: Prepared, config: TwinConfig, file: Path, progress: Prog
         config: The training's configuration.
         file: Where the embeddings are kept; what is there is taken.
         progress: Receives the pre-training's steps.
+
+    Raises:
+        DivergedError: If the embeddings are no longer numbers.
     """
     if config.interest not in PRE_TRAINED:
         return {}
-    embeddings = _embeddings(data, config, file, progress)
-    if config.interest == "sim_soft":
-        return {"embedding": SearchArray(embeddings.ids, embeddings.values)}
-    return {"cluster": cluster_embeddings(embeddings, _CLUSTERS[config.interest], config.seed)}
+    return features_from(_embeddings(data, config, file, progress), config)
 
 
 def _embeddings(data: Prepared, config: TwinConfig, file: Path, progress: Progress) -> ItemEmbeddings:

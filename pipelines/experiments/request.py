@@ -30,14 +30,15 @@ class ExperimentRequest:
         data: Folder of the raw tables; None simulates one.
         out: Folder of all results; experiments share what is trained in it.
         seeds: Trainings per model; None = the budget's.
-        models: Names separated by commas; empty = all.
+        models: Names separated by commas; empty = all that the experiment compares.
         budget: A key of `BUDGETS`.
         rates: Factors on the learning rates that every model tries, separated by commas; empty = the budget's.
         config: YAML file; None = the schema folder's `config.yaml`, if it has one, else the built-in values.
         command: The command line that makes the result again.
 
     Raises:
-        UserError: On an unknown name, model or budget, unusable rates, or a missing folder or file.
+        UserError: On an unknown name, model or budget, models that the experiment does not compare, unusable rates, or
+            a missing folder or file.
     """
 
     name: str
@@ -55,7 +56,7 @@ class ExperimentRequest:
         for option, value, known in (("NAME", self.name, HEADINGS), ("--budget", self.budget, BUDGETS)):
             if value not in known:
                 raise UserError(f"{option}: expected {', '.join(known)}, got {value!r}")
-        choose(self.models)
+        self.chosen_models()
         self.chosen_budget()
         if self.data is not None and not self.data.is_dir():
             raise UserError(f"--data {self.data}: no such folder; `twin simulate` and `twin import` make one")
@@ -63,6 +64,10 @@ class ExperimentRequest:
             raise UserError(f"--out {self.out}: a file; expected a folder, which need not exist yet")
         if self.config is not None and not self.config.is_file():
             raise UserError(f"--config {self.config}: no such file; leave the option out for the schema folder's")
+
+    def chosen_models(self) -> list[str]:
+        """Names of the models to compare."""
+        return choose(self.models, self.name)
 
     def chosen_budget(self) -> Budget:
         """The budget, with `rates` as its search space where they are given."""

@@ -18,7 +18,6 @@ from pipelines.experiments.ablation import ablation
 from pipelines.experiments.case import case
 from pipelines.experiments.cells import write_atomically
 from pipelines.experiments.consistency import consistency
-from pipelines.experiments.contenders import choose
 from pipelines.experiments.dataset import prepare, simulated
 from pipelines.experiments.efficiency import efficiency
 from pipelines.experiments.length import length
@@ -59,7 +58,7 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     data = request.data or simulated(request.out / "data", *budget.simulation)
     config = budget.apply(_config(request, data))
     prepared = prepare(data, config, request.out / "prepared")
-    models = choose(request.models)
+    models = request.chosen_models()
     if "sim_hard" in models or request.name == "lives":
         # Told now and not after the trainings before it.
         category_feature(config, prepared.schema)

@@ -1,7 +1,7 @@
 """What all experiments share: data, budget, and the trained models, each trained once."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,14 +10,14 @@ from model.config import TwinConfig
 from model.errors import UserError
 from model.ranker import TwinRanker
 from model.search_features import SearchArray
-from model.train import Progress
+from model.train import DivergedError, Progress
 from pipelines.experiments.budget import Budget
 from pipelines.experiments.cells import CellStore, fingerprint
 from pipelines.experiments.contenders import configure, title
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.periods import Period
 from pipelines.experiments.pretrained import search_arrays
-from pipelines.experiments.scored import Scored, Scorer
+from pipelines.experiments.scored import METRICS, Scored, Scorer
 from pipelines.experiments.training import fit, fit_further, fresh_ranker, load_state, save_state
 from pipelines.tfx.fingerprints import code_fingerprint
 
@@ -114,13 +114,14 @@ class Study:
             self._known[setting] = self.cell(setting.name, self._identity(setting), lambda: self._train(setting))
         return self._known[setting]
 
-    def cell(self, name: str, identity: Mapping[str, Any], make: Any) -> dict[str, Any]:
-        """A cell's result, shown while it is made."""
+    def cell(self, name: str, identity: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A cell's result, made and written if there is none of this identity, and shown while it is made."""
         if (found := self._cells.find(name, identity)) is not None:
             self.display.expect(-1)
             return found
         self.display.start(name)
-        result = self._cells.get(name, identity, make, {"code_version": self._code_version})
+        result = make()
+        self._cells.put(name, identity, result, {"code_version": self._code_version})
         self.display.done()
         return result
 
@@ -216,7 +217,13 @@ class Study:
         return self._identity(self.tuned(model)) | {"measured_by": code_fingerprint(module)} | more
 
     def _train(self, setting: Setting) -> dict[str, Any]:
-        config, search = setting.config(self.config), self.search(setting)
+        config = setting.config(self.config)
+        try:
+            search = self.search(setting)
+        except DivergedError:
+            # A pre-training that diverged counts as the training's own divergence.
+            undefined = dict.fromkeys(METRICS)
+            return {"train": {"loss": None, "targets_per_s": None}, "eval": undefined, "test": undefined}
         trained = fit(self.data, config, self.catalog(), search, self.progress(setting.name))
         score = Scorer(trained.ranker, self.data.schema)
         result = {"train": trained.report} | {s: score(self.data.files(s)).metrics() for s in ("eval", "test")}

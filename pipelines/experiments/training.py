@@ -55,8 +55,9 @@ def fit(
         "steps": len(clock.ends),
         "targets": fitted.targets,
         "seconds": fitted.seconds,
-        # The median step leaves out the tracing of the first, and what else the machine was doing.
-        "targets_per_s": fitted.targets / len(clock.ends) / clock.median_step(),
+        # The median step leaves out the tracing of the first, and what else the machine was doing. The targets are
+        # those of all steps, which a training that diverged has not done.
+        "targets_per_s": fitted.targets / clock.total / clock.median_step(),
         "loss": fitted.loss if math.isfinite(fitted.loss) else None,
     }
     return Trained(ranker, report)
@@ -121,14 +122,14 @@ def _checkpoint(ranker: TwinRanker) -> tf.train.Checkpoint:
 class _Clock(tf.keras.callbacks.Callback):
     def __init__(self, progress: Progress) -> None:
         super().__init__()
-        self._progress, self._total = progress, 0
+        self._progress, self.total = progress, 0
         self._begin = 0.0
         self.ends: list[float] = []
         self._seconds: list[float] = []
 
     def expecting(self, steps: int) -> Self:
         """This clock, told how many steps are to come."""
-        self._total = steps
+        self.total = steps
         return self
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -139,7 +140,7 @@ class _Clock(tf.keras.callbacks.Callback):
         del batch
         self.ends.append(time.perf_counter())
         self._seconds.append(self.ends[-1] - self._begin)
-        self._progress(len(self.ends), self._total, f"loss {(logs or {}).get('loss', float('nan')):.4f}")
+        self._progress(len(self.ends), self.total, f"loss {(logs or {}).get('loss', float('nan')):.4f}")
 
     def median_step(self) -> float:
         """Seconds."""
