@@ -2,13 +2,14 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from model.feature import Feature
 from model.schema import DatasetSchema, item_key
 from pipelines.experiments.dataset import raw_files
 
@@ -26,14 +27,33 @@ def describe_items(data: Path, schema: DatasetSchema, wanted: Collection[int]) -
     """
     texts: dict[int, str] = {}
     for file in raw_files(data, "items"):
-        table = pq.read_table(file) if file.suffix == ".parquet" else pa.csv.read_csv(file)
-        # Rows without an id are no items.
-        table = table.filter(pc.is_valid(table[schema.item_id.name]))
-        ids = [item_key(value) for value in table[schema.item_id.name].to_pylist()]
+        table = pq.read_table(file) if file.suffix == ".parquet" else _read_csv(file, schema.item_id.name)
+        ids = [_key(value, schema.item_id) for value in table[schema.item_id.name].to_pylist()]
         rows = [at for at, key in enumerate(ids) if key in wanted]
         for at, row in zip(rows, pc.take(table, pa.array(rows, pa.int64())).to_pylist(), strict=True):
-            texts[ids[at]] = _describe(row, [f.name for f in schema.inherent])
+            texts.setdefault(cast(int, ids[at]), _describe(row, [f.name for f in schema.inherent]))
     return texts
+
+
+def _read_csv(file: Path, item_id: str) -> pa.Table:
+    # Ids as text, since Arrow would take 007 for a number, and a column with one letter in it for text.
+    return pa.csv.read_csv(
+        file,
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: "skip"),
+        convert_options=pa.csv.ConvertOptions(column_types={item_id: pa.string()}, strings_can_be_null=True),
+    )
+
+
+def _key(value: int | str | None, item_id: Feature) -> int | None:
+    """An item's key; None for what is no id, which the pipeline puts among the dead letters."""
+    if value is None:
+        return None
+    if item_id.dtype == "string":
+        return item_key(str(value))
+    try:
+        return int(value)
+    except ValueError:
+        return None
 
 
 def _describe(row: dict[str, Any], features: list[str]) -> str:

@@ -1,0 +1,34 @@
+"""Texts of items, from tables as the pipeline takes them."""
+
+import dataclasses
+from pathlib import Path
+
+from model.feature import Dtype
+from model.schema import DatasetSchema, item_key
+from pipelines.experiments.items import describe_items
+from tests.toy import toy_schema
+
+
+def schema_of(dtype: Dtype) -> DatasetSchema:
+    schema = toy_schema()
+    return dataclasses.replace(schema, item_id=dataclasses.replace(schema.item_id, name="item_id", dtype=dtype))
+
+
+def test_ids_of_text_stay_text(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title\n007,Bond\n7,Seven\n")
+    texts = describe_items(tmp_path, schema_of("string"), {item_key("007"), item_key("7")})
+    assert texts == {item_key("007"): "Bond", item_key("7"): "Seven"}
+
+
+def test_rows_that_the_pipeline_leaves_out_are_no_items(tmp_path: Path) -> None:
+    rows = ["item_id,title", "1,One", ",Nobody", "x,No number", "2,Two,too,many", "1,One again", '3,"Three\nlines"']
+    (tmp_path / "items.csv").write_text("\n".join(rows) + "\n")
+    assert describe_items(tmp_path, schema_of("int64"), {1, 2, 3}) == {1: "One", 3: "Three\nlines"}
+
+
+def test_without_a_title_the_features_speak(tmp_path: Path) -> None:
+    names = [feature.name for feature in toy_schema().inherent]
+    header, row = ",".join(["item_id", *names]), ",".join(["1", *["5"] * len(names)])
+    (tmp_path / "items.csv").write_text(f"{header}\n{row}\n")
+    (text,) = describe_items(tmp_path, schema_of("int64"), {1}).values()
+    assert text == ", ".join(f"{name.removesuffix('_id').replace('_', ' ')} 5" for name in names)
