@@ -22,7 +22,9 @@ def test_ids_of_text_stay_text(tmp_path: Path) -> None:
 
 def test_rows_that_the_pipeline_leaves_out_are_no_items(tmp_path: Path) -> None:
     rows = ["item_id,title", "1,One", ",Nobody", "x,No number", "2,Two,too,many", "1,One again", '3,"Three\nlines"']
-    (tmp_path / "items.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "items").mkdir()
+    (tmp_path / "items" / "1.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "items" / "2.csv").touch()
     assert describe_items(tmp_path, schema_of("int64"), {1, 2, 3}) == {1: "One", 3: "Three\nlines"}
 
 

@@ -27,6 +27,8 @@ def describe_items(data: Path, schema: DatasetSchema, wanted: Collection[int]) -
     """
     texts: dict[int, str] = {}
     for file in raw_files(data, "items"):
+        if not file.stat().st_size:
+            continue
         table = pq.read_table(file) if file.suffix == ".parquet" else _read_csv(file, schema.item_id.name)
         ids = [_key(value, schema.item_id) for value in table[schema.item_id.name].to_pylist()]
         rows = [at for at, key in enumerate(ids) if key in wanted]
