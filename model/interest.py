@@ -81,21 +81,32 @@ def make_interest(
     return _PLAIN[config.interest](*shared, name=config.interest)
 
 
+def categories(schema: DatasetSchema) -> list[str]:
+    """The inherent features that are fit to be a category: lists first, which are tags or topics, then narrow ones.
+
+    Wide ones, often authors, are not among them, but `category_feature` of the configuration may name one.
+    """
+    categorical = [feature for feature in schema.inherent if not feature.numeric]
+    lists = [feature.name for feature in categorical if feature.multi_hot]
+    return lists + [feature.name for feature in categorical if not feature.multi_hot and not feature.wide]
+
+
 def category_feature(config: TwinConfig, schema: DatasetSchema) -> str:
     """The inherent feature that is an item's category.
 
     Raises:
         CategoryError: If the configured one is no categorical inherent feature, or there is none.
     """
-    categorical = [feature for feature in schema.inherent if not feature.numeric]
-    names = [feature.name for feature in categorical]
+    names = [feature.name for feature in schema.inherent if not feature.numeric]
     if config.category_feature is None:
-        # Lists are tags or topics; single values are often authors (wide), or kinds too coarse to search by.
-        lists = [feature.name for feature in categorical if feature.multi_hot]
-        narrow = [feature.name for feature in categorical if not feature.wide]
-        if not lists + narrow:
-            raise CategoryError(f"schema {schema.name!r} has no category; set category_feature to one of {names}")
-        return (lists + narrow)[0]
+        possible = categories(schema)
+        if not possible:
+            raise CategoryError(
+                f"schema {schema.name!r} has no category; set category_feature to one of {names}"
+                if names
+                else f"schema {schema.name!r} has no category: every item feature is a number; add a categorical one"
+            )
+        return possible[0]
     if config.category_feature not in names:
         raise CategoryError(
             f"category_feature {config.category_feature!r} is no categorical inherent feature of schema "

@@ -28,6 +28,11 @@ def test_rows_that_the_pipeline_leaves_out_are_no_items(tmp_path: Path) -> None:
     assert describe_items(tmp_path, schema_of("int64"), {1, 2, 3}) == {1: "One", 3: "Three\nlines"}
 
 
+def test_a_title_of_another_encoding_is_readable(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_bytes("item_id,title\n1,Caf\u00e9\n".encode("latin-1"))
+    assert describe_items(tmp_path, schema_of("int64"), {1}) == {1: "Caf\ufffd"}
+
+
 def test_without_a_title_the_features_speak(tmp_path: Path) -> None:
     names = [feature.name for feature in toy_schema().inherent]
     header, row = ",".join(["item_id", *names]), ",".join(["1", *["5"] * len(names)])

@@ -237,8 +237,9 @@ def test_a_cell_of_another_identity_is_not_taken(tmp_path: Path) -> None:
     store.put("a", {"seed": 1}, {"auc": 0.5}, {})
     assert store.find("a", {"seed": 1}) == {"auc": 0.5}
     assert store.find("a", {"seed": 2}) is None
-    store.file("a", {"seed": 1}).write_text("half a fi")
-    assert store.find("a", {"seed": 1}) is None
+    for damaged in ("half a fi", "[]"):
+        store.file("a", {"seed": 1}).write_text(damaged)
+        assert store.find("a", {"seed": 1}) is None
 
 
 def test_statistics_by_hand() -> None:

@@ -48,6 +48,14 @@ def test_bm25_by_hand(ubr: UBR4CTR) -> None:
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
+def test_items_without_an_embedding_of_their_own_are_terms_too() -> None:
+    inherent, cross, table = hand_world(FIVE, topics=TOPICS)
+    table.index["item_id"].assign(tf.zeros_like(table.index["item_id"]))
+    ubr = UBR4CTR(HAND, inherent, cross, table)
+    found = np.isfinite(ubr.bm25(hand_history([4, 1]), tf.constant([[1]]), tf.constant([[[True, False]]])))[0, 0]
+    np.testing.assert_array_equal(found, [False, True])
+
+
 def test_shorter_behaviours_score_higher(ubr: UBR4CTR) -> None:
     scores = ubr.bm25(hand_history([2, 3]), tf.constant([[3]]), tf.constant([[[False, True]]])).numpy()[0, 0]
     assert scores[1] > scores[0] > 0  # both hold topic 3, the second holds one term less

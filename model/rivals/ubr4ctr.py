@@ -5,7 +5,7 @@ import tensorflow as tf
 from model.config import TwinConfig
 from model.embedding import FeatureEmbeddings
 from model.history import History
-from model.item_table import ItemTable
+from model.item_table import ITEM_ID, ItemTable
 from model.rivals.behaviours import newest_first, only_visible
 from model.rivals.feature_selection import FeatureSelection
 from model.rivals.inverted_index import sum_over_shared_terms
@@ -85,7 +85,9 @@ class UBR4CTR(TwoStage):
     def _terms(self, row: tf.Tensor) -> list[tf.Tensor]:
         """Terms of rows int32 [...], per feature int64 [..., W]: feature and value in one number; 0 = none."""
         terms = []
-        for at, index in enumerate(self.table.features(row).values()):
+        for at, (feature, index) in enumerate(self.table.features(row).items()):
+            # An item is a term even where it is seen too rarely for an embedding of its own.
+            index = row if feature == ITEM_ID else index
             values = index if index.shape.rank > row.shape.rank else index[..., tf.newaxis]
             values = tf.cast(values, tf.int64)
             terms.append(tf.where(values > 0, values + at * _VALUE_LIMIT, tf.zeros([], tf.int64)))

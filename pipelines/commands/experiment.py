@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,8 +76,16 @@ def experiment(
     from pipelines.experiments.runner import run_experiment
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        result = run_experiment(request, _Bar(progress, name))
+    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        if screen.is_terminal:
+            with Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=screen) as progress:
+                result = run_experiment(request, _Bar(progress, name))
+        else:
+            result = run_experiment(request, _Lines(screen, name))
+    except KeyboardInterrupt:
+        screen.print(f"Stopped. Finished trainings are kept in {out / 'cells'}: the same command continues after them.")
+        raise
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     for warning in result["warnings"]:
         console.print(warning, style="bold yellow", markup=False)
@@ -113,3 +122,32 @@ class _Bar:
     def done(self) -> None:
         self._done += 1
         self._progress.update(self._task, completed=self._done)
+
+
+class _Lines:
+    """For logs: a line when a cell begins, and one when it is done, with an estimate of the time left."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console, self._begin = console, time.monotonic()
+        self._total = self._done = 0
+        self._say(f"{name}: preparing the data")
+
+    def expect(self, cells: int) -> None:
+        self._total += cells
+
+    def start(self, text: str) -> None:
+        self._started, self._text = time.monotonic(), text
+        self._say(f"{self._done + 1}/{self._total} {text}")
+
+    def within(self, share: float, text: str) -> None:
+        del share, text
+
+    def done(self) -> None:
+        self._done += 1
+        now = time.monotonic()
+        left = (now - self._begin) / self._done * (self._total - self._done)
+        took = f"{self._text} took {now - self._started:.0f} s"
+        self._say(f"{self._done}/{self._total} done, {took}, about {left / 60:.0f} min left")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False)

@@ -85,13 +85,9 @@ def _check_content(data: Path, schema: str, config: Path | None, model: str | No
 
 def _declared_schema(data: Path) -> str:
     from model.errors import UserError
+    from pipelines.tfx.dataset_json import read_schema_name
 
-    file = data / "dataset.json"
-    advice = "name the schema folder with --schema"
     try:
-        declared = json.loads(file.read_text())["schema"]
-    except FileNotFoundError:
-        raise UserError(f"{data} has no dataset.json that names its schema; {advice}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: expected a JSON object with the key 'schema' ({error!r}); {advice}") from None
-    return str(declared)
+        return read_schema_name(data / "dataset.json")
+    except UserError as error:
+        raise UserError(f"{error}; or name the schema folder with --schema") from None

@@ -39,12 +39,14 @@ class CellStore:
         return self.folder / f"{name}-{fingerprint(identity)[:12]}.json"
 
     def find(self, name: str, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-        """A finished cell's result; None where there is none of this very identity."""
+        """A finished cell's result; None where there is none of this very identity, or it cannot be read."""
         try:
             content = json.loads(self.file(name, identity).read_text())
         except (FileNotFoundError, ValueError):
             return None
-        return content["result"] if content.get("fingerprint") == fingerprint(identity) else None
+        if not isinstance(content, dict) or content.get("fingerprint") != fingerprint(identity):
+            return None
+        return content.get("result")
 
     def put(self, name: str, identity: Mapping[str, Any], result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Writes a finished cell.

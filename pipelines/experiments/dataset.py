@@ -5,7 +5,7 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,16 @@ from tfx_bsl.public import tfxio
 from model.catalog import CatalogRows, read_catalog
 from model.config import TwinConfig
 from model.encoders import Encoders
+from model.feature import Table
 from model.schema import DatasetSchema, load_schema
 from pipelines.beam_options import beam_options
 from pipelines.example_schema import catalog_example_schema, user_example_schema
 from pipelines.experiments.cells import fingerprint
 from pipelines.preprocess.job import OutputPaths, preprocess
 from pipelines.preprocess.split_config import SplitConfig
+from pipelines.readers import find_files
 from pipelines.simulator import simulate
-from pipelines.tfx.dataset_json import read_borders, read_dataset_json
+from pipelines.tfx.dataset_json import read_borders, read_oracle, read_schema_name
 from pipelines.tfx.fingerprints import code_fingerprint, schema_fingerprint
 from pipelines.transform import catalog_transform_config, preprocessing_fn, read_encoders, user_transform_config
 
@@ -43,7 +45,8 @@ class Prepared:
         folder: What was made of them.
         schema: Their columns.
         encoders: Vocabularies and buckets.
-        fingerprint: Of the raw tables' content, schema, split, and how they were prepared.
+        content: Fingerprint of the raw tables and the schema.
+        fingerprint: Of both, the split, and how they were prepared.
         oracle: `auc` and `gauc` that the true probabilities reach on the test split; empty where nobody knows them.
     """
 
@@ -51,6 +54,7 @@ class Prepared:
     folder: Path
     schema: DatasetSchema
     encoders: Encoders
+    content: str
     fingerprint: str
     oracle: dict[str, float]
 
@@ -75,11 +79,12 @@ def prepare(data: Path, config: TwinConfig, cache: Path) -> Prepared:
     Raises:
         UserError: If tables, schema or `dataset.json` are unusable.
     """
-    about = read_dataset_json(data / "dataset.json")
-    schema = load_schema(str(about.get("schema")))
-    content = fingerprint({"tables": _content_hash(data), "schema": schema_fingerprint(schema.folder)})
+    about = data / "dataset.json"
+    schema, oracle = load_schema(read_schema_name(about)), read_oracle(about)
+    tables: tuple[Table, ...] = ("events", "items") if schema.user_key is None else ("events", "items", "users")
+    content = fingerprint({"tables": _content_hash(data, tables), "schema": schema_fingerprint(schema.folder)})
     split = SplitConfig(
-        **read_borders(data / "dataset.json"),
+        **read_borders(about),
         feedback_delay_ms=config.feedback_delay_ms,
         max_dead_letter_share=config.max_dead_letter_share,
     )
@@ -94,14 +99,12 @@ def prepare(data: Path, config: TwinConfig, cache: Path) -> Prepared:
     folder = cache / of_all[:16]
     if not (folder / "encoders.json").is_file():
         _make(data, schema, split, config, folder)
-    oracle = (about.get("oracle") or {}).get("test") or {}
-    known = {name: float(value) for name, value in oracle.items() if value is not None}
-    return Prepared(data, folder, schema, Encoders.load(folder / "encoders.json"), of_all, known)
+    return Prepared(data, folder, schema, Encoders.load(folder / "encoders.json"), content, of_all, oracle)
 
 
 def _make(data: Path, schema: DatasetSchema, split: SplitConfig, config: TwinConfig, folder: Path) -> None:
     with made_aside(folder) as temporary:
-        paths = OutputPaths.under(temporary)
+        paths = output_paths(temporary, folder)
         preprocess(data, schema, split, paths, beam_options())
         users = _analyse(
             f"{paths.examples}/Split-train/*",
@@ -116,6 +119,13 @@ def _make(data: Path, schema: DatasetSchema, split: SplitConfig, config: TwinCon
             temporary / "catalog_transform",
         )
         read_encoders(users, items, schema).save(temporary / "encoders.json")
+
+
+def output_paths(temporary: Path, folder: Path) -> OutputPaths:
+    """Where `preprocess` writes what is made aside for `folder`; dead letters outlast a failure, beside the folder."""
+    letters = folder.with_name(f"{folder.name}-dead_letters")
+    shutil.rmtree(letters, ignore_errors=True)
+    return dataclasses.replace(OutputPaths.under(temporary), dead_letters=str(letters))
 
 
 @contextmanager
@@ -153,20 +163,23 @@ def _analyse(pattern: str, schema: schema_pb2.Schema, transform: dict[str, Any],
     return out / "graph"
 
 
-def _content_hash(data: Path) -> str:
+def _content_hash(data: Path, tables: Sequence[Table]) -> str:
     """Hash of the tables' bytes, so that a copy of the data is the same data."""
     digest = hashlib.sha256()
-    for file in raw_files(data, "events", "items", "users"):
+    for file in raw_files(data, *tables):
         with file.open("rb") as stream:
             digest.update(f"{file.relative_to(data)}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
-def raw_files(data: Path, *tables: str) -> Iterator[Path]:
-    """Files of raw tables, in order."""
+def raw_files(data: Path, *tables: Table) -> Iterator[Path]:
+    """Files of raw tables, in order.
+
+    Raises:
+        RawDataError: If a table has none.
+    """
     for table in tables:
-        yield from sorted(path for path in data.glob(f"{table}.*") if path.is_file())
-        yield from sorted(path for path in (data / table).glob("*") if path.is_file())
+        yield from (Path(file.path) for file in find_files(str(data), table))
 
 
 def simulated(parent: Path, users: int, events_per_user: int, items: int, targets: int | None) -> Path:

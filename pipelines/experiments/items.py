@@ -59,7 +59,7 @@ def _key(value: int | str | None, item_id: Feature) -> int | None:
 
 
 def _describe(row: dict[str, Any], features: list[str]) -> str:
-    title = next((str(row[name]) for name in _NAMES if row.get(name)), None)
+    title = next((_text(row[name]) for name in _NAMES if row.get(name)), None)
     if title is not None:
         return title if len(title) <= _LONGEST else f"{title[:_LONGEST]}…"
     parts = []
@@ -67,7 +67,11 @@ def _describe(row: dict[str, Any], features: list[str]) -> str:
         value = row.get(name)
         if isinstance(value, float):
             value = f"{value:.3g}"
-        if isinstance(value, list):
-            value = " ".join(map(str, value))
+        value = " ".join(map(_text, value)) if isinstance(value, list) else _text(value)
         parts.append(f"{name.removesuffix('_id').replace('_', ' ')} {value}")
     return ", ".join(parts)
+
+
+def _text(value: Any) -> str:
+    # Arrow gives bytes for what is not UTF-8.
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -10,8 +10,9 @@ import tensorflow as tf
 from model.config import TwinConfig
 from model.consistency import rank_order
 from model.history import CLUSTER_SIZE
-from model.interest import category_feature
+from model.interest import categories, category_feature
 from model.item_table import ITEM_ID
+from model.ranker import TwinRanker
 from model.schema import DatasetSchema
 from model.stage_scores import stage_scores
 from model.windows import cut_window, user_example_spec
@@ -55,16 +56,16 @@ def life_retrieval(
     found = _retrieved(study, small, state, {user: read[user] for user in users})
     wanted = _wanted(study, small, state, {user: lives[user] for user in users})
     hits: list[float] = []
-    categories: list[int] = []
+    distinct: list[int] = []
     for user in users:
         owner = _owners(lives[user], config, vectors, data) if data is not study.data else None
         for best, (entries, kinds) in zip(wanted[user], found[user], strict=False):
             if len(best) == config.retrieved:
                 hits.append(100 * float(np.isin(best if owner is None else owner[best], entries).mean()))
-                categories.append(kinds)
+                distinct.append(kinds)
     return {
         "hit_percent": float(np.mean(hits)) if hits else None,
-        "distinct_categories": float(np.mean(categories)) if categories else None,
+        "distinct_categories": float(np.mean(distinct)) if distinct else None,
         "targets": len(hits),
     }
 
@@ -87,7 +88,7 @@ def _retrieved(
     ranker = fresh_ranker(study.data, config, study.catalog(), {})
     load_state(ranker, state)
     score = tf.function(lambda raw: ranker.score(raw)[1].position, reduce_retracing=True, autograph=False)
-    of_item = ranker.item_table.index[category_feature(config, study.data.schema)].numpy()
+    of_item = _categories_of(ranker, config, study.data.schema)
     result = {}
     for user, record in records.items():
         batch, first = _window(record, study.data.schema, config)
@@ -95,6 +96,13 @@ def _retrieved(
         positions = [position[position >= 0] for position in score(batch).numpy()[0]]  # N of [K']
         result[user] = [(first + p, len(np.setdiff1d(of_item[row[p]], [0]))) for p in positions]
     return result
+
+
+def _categories_of(ranker: TwinRanker, config: TwinConfig, schema: DatasetSchema) -> np.ndarray:
+    """Categories of the item table's rows; none where no feature is fit to be one."""
+    if config.category_feature is None and not categories(schema):
+        return np.zeros(len(ranker.item_table.ids.numpy()), np.int32)
+    return np.asarray(ranker.item_table.index[category_feature(config, schema)])
 
 
 def _wanted(study: Study, config: TwinConfig, state: Path, records: dict[bytes, bytes]) -> dict[bytes, list[Ints]]:

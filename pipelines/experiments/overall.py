@@ -69,8 +69,10 @@ def verdict(
     rivals = [model for model in models if model != "twin" and model not in ABLATIONS]
     auc = {model: means[model]["auc"] for model in models}
     rival, ours = best(auc, rivals), auc.get("twin")
-    if "twin" not in models or rival is None or ours is None:
+    if "twin" not in models or not rivals:
         return [], ["TWIN and a rival were not both measured, so there is nothing to say of who is first."]
+    if rival is None or ours is None:
+        return [], ["TWIN or every rival has no AUC, so there is nothing to say of who is first."]
     theirs = auc[rival] or 0.0
     p = p_values.get(rival)
     sure = "one seed allows no test of significance" if p is None else f"paired t-test over {paired_by}: p = {p:.2g}"
@@ -91,8 +93,7 @@ def verdict(
 def _undefined(runs: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
     missing = {model: sum(run["test"]["auc"] is None for run in results) for model, results in runs.items()}
     return [
-        f"{title(model)}: {count} of {len(runs[model])} trainings have no AUC, as they diverged or the test split "
-        "lacks a class; the means are those of the others."
+        f"{title(model)}: {count} of {len(runs[model])} trainings have no AUC, as they diverged; means leave them out."
         for model, count in missing.items()
         if count
     ]

@@ -9,8 +9,8 @@ from model.config import TwinConfig
 from model.errors import UserError
 from pipelines.beam_options import beam_options
 from pipelines.experiments.cells import fingerprint
-from pipelines.experiments.dataset import Prepared, made_aside
-from pipelines.preprocess.job import OutputPaths, preprocess
+from pipelines.experiments.dataset import Prepared, made_aside, output_paths
+from pipelines.preprocess.job import preprocess
 from pipelines.preprocess.split_config import SplitConfig
 from pipelines.tfx.dataset_json import read_borders, read_dataset_json
 
@@ -64,5 +64,5 @@ def _examples(data: Prepared, config: TwinConfig, borders: Sequence[int]) -> lis
     if not (folder / "report.json").is_file():
         # Two processes may want the same period.
         with made_aside(folder) as temporary:
-            preprocess(data.data, data.schema, split, OutputPaths.under(temporary), beam_options())
+            preprocess(data.data, data.schema, split, output_paths(temporary, folder), beam_options())
     return sorted(str(path) for path in (folder / "examples" / "Split-train").glob("*.gz"))

@@ -1,6 +1,7 @@
 """What SIM's searches read of items, pre-trained once per seed and learning rates for all three of them."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +31,24 @@ def search_arrays(data: Prepared, config: TwinConfig, file: Path, progress: Prog
 
 
 def _embeddings(data: Prepared, config: TwinConfig, file: Path, progress: Progress) -> ItemEmbeddings:
-    if not file.is_file():
-        made = pretrain_embeddings(
+    embeddings = _load(file)
+    if embeddings is None:
+        embeddings = pretrain_embeddings(
             data.schema, config, data.encoders, data.files("train"), data.files("catalog"), progress
         )
         temporary = file.with_name(f".tmp-{os.getpid()}-{file.name}")
         with temporary.open("wb") as stream:
-            np.savez(stream, ids=made.ids, values=made.values, seen=made.seen)
+            np.savez(stream, ids=embeddings.ids, values=embeddings.values, seen=embeddings.seen)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.rename(file)
-    with np.load(file, allow_pickle=False) as content:
-        return ItemEmbeddings(content["ids"], content["values"], content["seen"])
+    return embeddings
+
+
+def _load(file: Path) -> ItemEmbeddings | None:
+    """What is kept; None where there is nothing, or it is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            return ItemEmbeddings(content["ids"], content["values"], content["seen"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None

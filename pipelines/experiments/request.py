@@ -4,9 +4,12 @@ import dataclasses
 import math
 from pathlib import Path
 
+from model.config import TwinConfig
 from model.errors import UserError
+from model.schema import load_schema
 from pipelines.experiments.budget import BUDGETS, Budget
 from pipelines.experiments.contenders import choose
+from pipelines.tfx.dataset_json import read_borders, read_oracle, read_schema_name
 
 HEADINGS = {
     "overall": "Overall performance",
@@ -37,8 +40,8 @@ class ExperimentRequest:
         command: The command line that makes the result again.
 
     Raises:
-        UserError: On an unknown name, model or budget, models that the experiment does not compare, unusable rates, or
-            a missing folder or file.
+        UserError: On an unknown name, model or budget, models that the experiment does not compare, unusable rates, a
+            missing folder or file, or mistakes in `config`, `dataset.json` or the schema.
     """
 
     name: str
@@ -64,6 +67,12 @@ class ExperimentRequest:
             raise UserError(f"--out {self.out}: a file; expected a folder, which need not exist yet")
         if self.config is not None and not self.config.is_file():
             raise UserError(f"--config {self.config}: no such file; leave the option out for the schema folder's")
+        TwinConfig.load(self.config)
+        if self.data is not None:
+            about = self.data / "dataset.json"
+            load_schema(read_schema_name(about))
+            read_borders(about)
+            read_oracle(about)
 
     def chosen_models(self) -> list[str]:
         """Names of the models to compare."""

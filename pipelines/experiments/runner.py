@@ -11,14 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
+
 from model.config import TwinConfig
-from model.interest import category_feature
 from model.schema import load_schema
 from pipelines.experiments.ablation import ablation
 from pipelines.experiments.case import case
 from pipelines.experiments.cells import write_atomically
+from pipelines.experiments.checks import check_labels, fit_models, of_budget
 from pipelines.experiments.consistency import consistency
-from pipelines.experiments.dataset import prepare, simulated
+from pipelines.experiments.dataset import Prepared, prepare, simulated
 from pipelines.experiments.efficiency import efficiency
 from pipelines.experiments.length import length
 from pipelines.experiments.lives import CLUSTERING_CODE, lives
@@ -27,7 +30,7 @@ from pipelines.experiments.report import Figure, Outcome, render
 from pipelines.experiments.request import HEADINGS, ExperimentRequest
 from pipelines.experiments.rolling import rolling
 from pipelines.experiments.study import TRAINING_CODE, Display, Study
-from pipelines.tfx.dataset_json import read_dataset_json
+from pipelines.tfx.dataset_json import read_schema_name
 from pipelines.tfx.fingerprints import code_fingerprint
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -58,24 +61,27 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     data = request.data or simulated(request.out / "data", *budget.simulation)
     config = budget.apply(_config(request, data))
     prepared = prepare(data, config, request.out / "prepared")
-    models = request.chosen_models()
-    if "sim_hard" in models or request.name == "lives":
-        # Told now and not after the trainings before it.
-        category_feature(config, prepared.schema)
+    check_labels(prepared, request.name)
+    named = bool(request.models.strip(", "))
+    models, remarks = fit_models(request.chosen_models(), named, config, prepared.schema)
     version = code_version()
     study = Study(prepared, config, budget, request.seeds or budget.seeds, models, request.out, display, version)
     started = time.monotonic()
     outcome = EXPERIMENTS[request.name](study)
+    outcome.warnings.extend([*remarks, *of_budget(budget)])
     record = {
         "command": request.command,
         "code_version": version,
         "code_fingerprint": code_fingerprint(TRAINING_CODE),
         "data": str(data),
-        "data_fingerprint": prepared.fingerprint,
+        "data_fingerprint": prepared.content,
+        "prepared_fingerprint": prepared.fingerprint,
+        "events": _counts(prepared),
         "budget": budget.name,
         "seeds": study.seeds,
         "search_space": _search_space(study),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
+        f"TensorFlow {tf.__version__}, NumPy {np.__version__}",
         "seconds": round(time.monotonic() - started, 1),
         "config": config.to_yaml(),
     }
@@ -113,8 +119,14 @@ def code_version() -> str:
 def _config(request: ExperimentRequest, data: Path) -> TwinConfig:
     if request.config is not None:
         return TwinConfig.load(request.config)
-    own = load_schema(str(read_dataset_json(data / "dataset.json").get("schema"))).folder / "config.yaml"
+    own = load_schema(read_schema_name(data / "dataset.json")).folder / "config.yaml"
     return TwinConfig.load(own if own.is_file() else None)
+
+
+def _counts(prepared: Prepared) -> str:
+    report = json.loads((prepared.folder / "report.json").read_text())
+    events = {name.replace("_", " "): count for name, count in report["events"].items()}
+    return ", ".join(f"{count:,} {name}" for name, count in events.items())
 
 
 def _search_space(study: Study) -> str:

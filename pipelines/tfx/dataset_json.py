@@ -18,12 +18,40 @@ def read_dataset_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())
     except FileNotFoundError:
-        raise UserError(f"{file}: missing; it names the split's borders ({', '.join(_BORDERS)})") from None
+        raise UserError(
+            f"{file}: missing; it names the schema folder and the split's borders ({', '.join(_BORDERS)}). "
+            "`twin import tables` writes it"
+        ) from None
     except ValueError as error:
         raise UserError(f"{file}: not JSON: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{file}: expected a JSON object, got {type(content).__name__}")
     return content
+
+
+def read_schema_name(file: Path) -> str:
+    """Reads the `schema` of a `dataset.json`: the name of a folder under `schemas/`, or a path.
+
+    Raises:
+        UserError: If the file is missing, or does not name one.
+    """
+    name = read_dataset_json(file).get("schema")
+    if not isinstance(name, str) or not name:
+        raise UserError(f"{file}: expected 'schema', the name or path of a schema folder, got {name!r}")
+    return name
+
+
+def read_oracle(file: Path) -> dict[str, float]:
+    """Reads the `oracle` of a `dataset.json`: `auc` and `gauc` of the true probabilities on the test split, if known.
+
+    Raises:
+        UserError: If it is of another shape.
+    """
+    oracle = read_dataset_json(file).get("oracle") or {}
+    test = oracle.get("test") or {} if isinstance(oracle, dict) else None
+    if not isinstance(test, dict) or not all(isinstance(v, int | float) for v in test.values() if v is not None):
+        raise UserError(f'{file}: expected \'oracle\' as {{"test": {{"auc": 0.84, "gauc": 0.83}}}}, got {oracle!r}')
+    return {name: float(value) for name, value in test.items() if value is not None}
 
 
 def read_borders(file: Path) -> dict[str, int]:

@@ -1,0 +1,65 @@
+"""What can be told of a data set before anything is trained on it."""
+
+from model.config import TwinConfig
+from model.errors import UserError
+from model.interest import categories, category_feature
+from model.schema import DatasetSchema
+from pipelines.experiments.budget import Budget
+from pipelines.experiments.contenders import title
+from pipelines.experiments.dataset import Prepared
+from pipelines.experiments.scored import count_labels
+
+_BY_CATEGORY = "sim_hard"
+_WITHOUT_METRICS = ("consistency", "case", "efficiency")
+
+
+def check_labels(data: Prepared, experiment: str) -> None:
+    """Sees that the test split has both classes, where the experiment compares by AUC.
+
+    Raises:
+        UserError: If it has not.
+    """
+    if experiment in _WITHOUT_METRICS:
+        return
+    targets, positive = count_labels(data.files("test"))
+    if positive in (0, targets):
+        raise UserError(
+            f"{data.data}: {positive:,} of the {targets:,} targets in the test split have label 1, so no AUC is "
+            "defined; move the split's borders in dataset.json, or check the label column"
+        )
+
+
+def fit_models(
+    models: list[str], named: bool, config: TwinConfig, schema: DatasetSchema
+) -> tuple[list[str], list[str]]:
+    """The models that the data set's columns allow, and what the report must say of them.
+
+    Args:
+        models: Those wanted.
+        named: Whether they were asked for by name; else one that cannot be is left out.
+        config: `category_feature`.
+        schema: The data set's columns.
+
+    Raises:
+        CategoryError: If SIM Hard was asked for and there is no category, or the configured one is none.
+    """
+    if _BY_CATEGORY not in models:
+        return models, []
+    possible = categories(schema)
+    if config.category_feature is None and not possible and not named:
+        left = f"{title(_BY_CATEGORY)} was left out: no item feature is fit to be its category."
+        return [model for model in models if model != _BY_CATEGORY], [left]
+    chosen = category_feature(config, schema)
+    if config.category_feature is None and len(possible) > 1:
+        others = ", ".join(name for name in possible if name != chosen)
+        return models, [
+            f"{title(_BY_CATEGORY)} searches by {chosen!r}, as no category_feature is configured; it could be {others}."
+        ]
+    return models, []
+
+
+def of_budget(budget: Budget) -> list[str]:
+    """What the report must say of the sizes."""
+    if budget.name != "quick":
+        return []
+    return ["The quick budget trains small models briefly: it shows that all of them run, not which is best."]

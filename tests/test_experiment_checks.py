@@ -1,0 +1,81 @@
+"""What is told of a data set before anything is trained on it."""
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from model.config import TwinConfig
+from model.errors import UserError
+from model.interest import CategoryError
+from model.schema import DatasetSchema
+from pipelines.experiments import checks
+from pipelines.experiments.checks import check_labels, fit_models
+from pipelines.experiments.dataset import Prepared
+from pipelines.experiments.request import ExperimentRequest
+from pipelines.simulator import simulate
+from tests.toy import toy_schema
+
+
+def schema_of(*features: str) -> DatasetSchema:
+    """The toy schema with these item features alone."""
+    schema = toy_schema()
+    return dataclasses.replace(schema, inherent=tuple(f for f in schema.inherent if f.name in features))
+
+
+def test_sim_hard_is_left_out_where_nothing_is_a_category() -> None:
+    wanted, schema = ["twin", "sim_hard"], schema_of("duration_seconds", "author_id")
+    models, remarks = fit_models(wanted, False, TwinConfig(), schema)
+    assert models == ["twin"] and remarks[0].startswith("SIM Hard was left out")
+    with pytest.raises(CategoryError, match="set category_feature to one of"):
+        fit_models(wanted, True, TwinConfig(), schema)
+    with pytest.raises(CategoryError, match="every item feature is a number"):
+        fit_models(wanted, True, TwinConfig(), schema_of("duration_seconds"))
+    assert fit_models(wanted, False, TwinConfig(category_feature="author_id"), schema) == (wanted, [])
+    assert fit_models(["twin"], False, TwinConfig(), schema) == (["twin"], [])
+
+
+def test_a_category_that_was_guessed_is_named() -> None:
+    schema = schema_of("topics", "author_id")
+    assert fit_models(["sim_hard"], False, TwinConfig(), schema) == (["sim_hard"], [])
+    kind = dataclasses.replace(schema.inherent[0], name="kind", multi_hot=False, modifiers=frozenset())
+    two = dataclasses.replace(schema, inherent=(kind, *schema.inherent))
+    (remark,) = fit_models(["sim_hard"], False, TwinConfig(), two)[1]
+    assert "searches by 'topics'" in remark and "could be kind" in remark
+
+
+@pytest.mark.parametrize("positive", [0, 600])
+def test_a_split_of_one_class_is_told_before_training(positive: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "count_labels", lambda files: (600, positive))
+    data = cast(Prepared, SimpleNamespace(data=Path("mine"), files=lambda split: []))
+    with pytest.raises(UserError, match=f"mine: {positive} of the 600 targets in the test split have label 1"):
+        check_labels(data, "overall")
+    check_labels(data, "efficiency")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"schema": None}, "expected 'schema', the name or path of a schema folder, got None"),
+        ({"schema": "nobody"}, "no schema folder 'nobody'"),
+        ({"split": {}}, "expected 'split' with the integers"),
+        ({"oracle": 0.9}, "expected 'oracle' as .* got 0.9"),
+        ({"oracle": {"test": {"auc": "high"}}}, "expected 'oracle' as .* got .*high"),
+    ],
+)
+def test_mistakes_in_dataset_json_are_told_at_once(change: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    simulate(tmp_path / "data", 4, 40, 40)
+    file = tmp_path / "data" / "dataset.json"
+    about = json.loads(file.read_text())
+
+    def request() -> ExperimentRequest:
+        return ExperimentRequest("overall", file.parent, tmp_path / "out", None, "", "quick", "", None, "")
+
+    request()
+    file.write_text(json.dumps(about | change))
+    with pytest.raises(UserError, match=expected):
+        request()
+    assert not (tmp_path / "out").exists()
