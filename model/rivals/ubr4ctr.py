@@ -28,10 +28,11 @@ class UBR4CTR(TwoStage):
     (`FeatureSelection`), trained by policy gradient with the target's log-likelihood as reward; serving takes the
     features that are more likely in than out.
 
-    Differences from the paper: selection and prediction train together instead of in turn, which TWIN's authors give
-    as the reason that it does not suit streaming. Statistics are those of the user's own behaviours, whose identifier
-    is always in the paper's query, instead of the whole engine's; IDF and k1, b are that engine's (Elasticsearch's
-    defaults). The ESU is TWIN's, as for every two-stage model.
+    Differences from the paper: selection and prediction train together instead of in turn, which TWIN's authors give as
+    the reason that it does not suit streaming. Statistics are those of the user's own behaviours, whose identifier is
+    always in the paper's query, instead of the whole engine's; IDF and k1, b are that engine's (Elasticsearch's
+    defaults). Values out of vocabulary are no terms, but every item with a row in the table is one. The ESU is TWIN's,
+    as for every two-stage model.
 
     Args:
         config, inherent, cross, table: See `Rival`.
