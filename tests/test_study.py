@@ -16,7 +16,7 @@ from model.train import DivergedError
 from pipelines.experiments import ablation, dataset
 from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.contenders import title
-from pipelines.experiments.dataset import Prepared, keep_first, made_aside, prepare
+from pipelines.experiments.dataset import Prepared, keep_first, made_aside, output_paths, prepare
 from pipelines.experiments.overall import compare
 from pipelines.experiments.scored import METRICS, Scored
 from pipelines.experiments.study import Display, Setting, Study
@@ -127,6 +127,13 @@ def test_what_was_interrupted_leaves_nothing(tmp_path: Path) -> None:
         (temporary / "half").touch()
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_dead_letters_outlast_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), made_aside(tmp_path / "made") as temporary:
+        Path(output_paths(temporary, tmp_path / "made").dead_letters).mkdir()
+        raise ValueError
+    assert [path.name for path in tmp_path.iterdir()] == ["made-dead_letters"]
 
 
 def test_of_two_that_make_the_same_the_first_stays(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`twin experiment`: the paper's tables and figures, on any data set."""
 
 import json
+import math
 import shlex
 import time
 from collections.abc import Mapping
@@ -128,7 +129,7 @@ class _Lines:
     """For logs: a line when a cell begins, and one when it is done, with an estimate of the time left."""
 
     def __init__(self, console: Console, name: str) -> None:
-        self._console, self._begin = console, time.monotonic()
+        self._console = console
         self._total = self._done = 0
         self._say(f"{name}: preparing the data")
 
@@ -137,6 +138,8 @@ class _Lines:
 
     def start(self, text: str) -> None:
         self._started, self._text = time.monotonic(), text
+        if not self._done:
+            self._begin = self._started
         self._say(f"{self._done + 1}/{self._total} {text}")
 
     def within(self, share: float, text: str) -> None:
@@ -146,8 +149,8 @@ class _Lines:
         self._done += 1
         now = time.monotonic()
         left = (now - self._begin) / self._done * (self._total - self._done)
-        took = f"{self._text} took {now - self._started:.0f} s"
-        self._say(f"{self._done}/{self._total} done, {took}, about {left / 60:.0f} min left")
+        about = f", about {math.ceil(left / 60)} min left" if left > 0 else ""
+        self._say(f"{self._done}/{self._total} done: {self._text} took {now - self._started:.0f} s{about}")
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False)
