@@ -123,8 +123,8 @@ def _make(data: Path, schema: DatasetSchema, split: SplitConfig, config: TwinCon
 
 def output_paths(temporary: Path, folder: Path) -> OutputPaths:
     """Where `preprocess` writes what is made aside for `folder`; dead letters outlast a failure, beside the folder."""
-    letters = folder.with_name(f"{folder.name}-dead_letters")
-    shutil.rmtree(letters, ignore_errors=True)
+    # A folder for each process: two may prepare the same at once.
+    letters = folder.with_name(f"{folder.name}-dead_letters-{os.getpid()}")
     return dataclasses.replace(OutputPaths.under(temporary), dead_letters=str(letters))
 
 
