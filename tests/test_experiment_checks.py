@@ -36,6 +36,8 @@ def test_sim_hard_is_left_out_where_nothing_is_a_category() -> None:
         fit_models(wanted, True, TwinConfig(), schema_of("duration_seconds"))
     assert fit_models(wanted, False, TwinConfig(category_feature="author_id"), schema) == (wanted, [])
     assert fit_models(["twin"], False, TwinConfig(), schema) == (["twin"], [])
+    with pytest.raises(CategoryError, match="is no categorical inherent feature"):
+        fit_models(["twin"], False, TwinConfig(category_feature="duration_seconds"), schema)
 
 
 def test_a_category_that_was_guessed_is_named() -> None:

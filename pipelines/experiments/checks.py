@@ -41,16 +41,19 @@ def fit_models(
         schema: The data set's columns.
 
     Raises:
-        CategoryError: If SIM Hard was asked for and there is no category, or the configured one is none.
+        CategoryError: If the configured category is none, or SIM Hard was asked for and there is none.
     """
-    if _BY_CATEGORY not in models:
+    if config.category_feature is not None:
+        # `lives` counts categories without SIM Hard: a wrong name is told now and not after the trainings.
+        category_feature(config, schema)
+    if _BY_CATEGORY not in models or config.category_feature is not None:
         return models, []
     possible = categories(schema)
-    if config.category_feature is None and not possible and not named:
+    if not possible and not named:
         left = f"{title(_BY_CATEGORY)} was left out: no item feature is fit to be its category."
         return [model for model in models if model != _BY_CATEGORY], [left]
     chosen = category_feature(config, schema)
-    if config.category_feature is None and len(possible) > 1:
+    if len(possible) > 1:
         others = ", ".join(name for name in possible if name != chosen)
         return models, [
             f"{title(_BY_CATEGORY)} searches by {chosen!r}, as no category_feature is configured; it could be {others}."
