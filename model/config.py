@@ -86,6 +86,8 @@ class TwinConfig:
         embedding_learning_rate: AdaGrad's rate for embeddings.
         dense_learning_rate: Adam's rate for everything else. The paper's 5e-6 goes with batches of 8,192 and billions
             of samples a day.
+        ema_momentum: Momentum of the average of the weights over steps that the trained model is (`WeightAverage`); 0 =
+            the weights of the last step.
         shuffle_windows: Windows in the shuffle buffer.
         max_dead_letter_share: Share of bad rows above which preprocessing stops.
         min_auc: Evaluation AUC below which a model is not blessed.
@@ -126,6 +128,7 @@ class TwinConfig:
     epochs: Positive = 1
     embedding_learning_rate: Rate = 0.05
     dense_learning_rate: Rate = 1e-3
+    ema_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     shuffle_windows: Positive = 256
     max_dead_letter_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     min_auc: Annotated[float, Field(ge=0, le=1)] = 0.5

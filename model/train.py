@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from model.catalog import CatalogRows, read_catalog
@@ -18,6 +19,7 @@ from model.ranker import TwinRanker
 from model.schema import DatasetSchema
 from model.search_features import SearchArray, check_given, values_of
 from model.warm_start import known_ids_of, warm_start
+from model.weight_average import WeightAverage
 from model.windows import window_dataset
 
 Progress = Callable[[int, int, str], None]
@@ -137,12 +139,13 @@ def fit_ranker(
         ranker.compile(optimizer=ranker.optimizer_for_training())
     refresh = TableRefresh(ranker)
     steps = config.epochs * math.ceil(windows / config.users_per_batch)
+    averages = [WeightAverage(config.ema_momentum)] if config.ema_momentum else []
     started = time.monotonic()
     history = ranker.fit(
         window_dataset(files, schema, config, shuffle=True),
         epochs=config.epochs,
         verbose=0,
-        callbacks=[refresh, watch(steps), tf.keras.callbacks.TerminateOnNaN()],
+        callbacks=[refresh, watch(steps), tf.keras.callbacks.TerminateOnNaN(), *averages],
     ).history
     seconds = time.monotonic() - started
     refresh.now()
@@ -167,13 +170,18 @@ def assign_search(ranker: TwinRanker, catalog: CatalogRows, search: Mapping[str,
         ranker.item_table.assign_search(name, values_of(catalog.item_id, array.ids, array.values))
 
 
+def target_labels(files: Sequence[str]) -> list[np.ndarray]:
+    """Labels of the targets of per-user Examples, float32, one array an Example."""
+    spec = {"target/label": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)}
+    labels = tf.data.TFRecordDataset(list(files), compression_type="GZIP").map(
+        lambda record: tf.io.parse_single_example(record, spec)["target/label"]
+    )
+    return list(labels.as_numpy_iterator())
+
+
 def count_targets(files: Sequence[str], per_window: int) -> tuple[int, int]:
     """Number of targets, and of windows of `per_window` targets, in per-user Examples."""
-    spec = {"target/label": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)}
-    sizes = tf.data.TFRecordDataset(list(files), compression_type="GZIP").map(
-        lambda serialized: tf.size(tf.io.parse_single_example(serialized, spec)["target/label"])
-    )
-    counts = [int(size) for size in sizes.as_numpy_iterator()]
+    counts = [len(labels) for labels in target_labels(files)]
     return sum(counts), sum(math.ceil(count / per_window) for count in counts)
 
 

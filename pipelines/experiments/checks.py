@@ -1,13 +1,15 @@
 """What can be told of a data set before anything is trained on it."""
 
+import numpy as np
+
 from model.config import TwinConfig
 from model.errors import UserError
 from model.interest import categories, category_feature
 from model.schema import DatasetSchema
+from model.train import target_labels
 from pipelines.experiments.budget import Budget
 from pipelines.experiments.contenders import title
 from pipelines.experiments.dataset import Prepared
-from pipelines.experiments.scored import count_labels
 
 _BY_CATEGORY = "sim_hard"
 _WITHOUT_METRICS = ("consistency", "case", "efficiency")
@@ -21,10 +23,11 @@ def check_labels(data: Prepared, experiment: str) -> None:
     """
     if experiment in _WITHOUT_METRICS:
         return
-    targets, positive = count_labels(data.files("test"))
-    if positive in (0, targets):
+    labels = np.concatenate([np.zeros(0, np.float32), *target_labels(data.files("test"))])
+    positive = int((labels > 0.5).sum())
+    if positive in (0, len(labels)):
         raise UserError(
-            f"{data.data}: {positive:,} of the {targets:,} targets in the test split have label 1, so no AUC is "
+            f"{data.data}: {positive:,} of the {len(labels):,} targets in the test split have label 1, so no AUC is "
             "defined; move the split's borders in dataset.json, or check the label column"
         )
 

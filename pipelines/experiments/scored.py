@@ -98,16 +98,6 @@ def user_windows(files: Sequence[str], schema: DatasetSchema, config: TwinConfig
     return records.flat_map(windows_of).padded_batch(config.users_per_batch).prefetch(2)
 
 
-def count_labels(files: Sequence[str]) -> tuple[int, int]:
-    """Number of targets of per-user Examples, and of those with label 1."""
-    spec = {"target/label": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)}
-    labels = tf.data.TFRecordDataset(list(files), compression_type="GZIP").map(
-        lambda record: tf.io.parse_single_example(record, spec)["target/label"]
-    )
-    counts = [(len(of_user), int((of_user > 0.5).sum())) for of_user in labels.as_numpy_iterator()]
-    return sum(targets for targets, _ in counts), sum(positive for _, positive in counts)
-
-
 def behaviours_by_user(files: Sequence[str]) -> dict[int, int]:
     """Number of behaviours by `Scored.user`, from per-user Examples, one a user."""
     spec = {
