@@ -224,6 +224,8 @@ def test_a_file_is_no_folder_of_results(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(UserError, match=r"--out .*results: a file; expected a folder"):
         ExperimentRequest("overall", None, file, None, "", "quick", "", None, "")
+    with pytest.raises(UserError, match=r"--out .*results/below: cannot be made \(Not a directory\)"):
+        ExperimentRequest("overall", None, file / "below", None, "", "quick", "", None, "").make_out()
 
 
 def test_given_rates_take_the_place_of_the_budgets(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from model.config import TwinConfig
 from model.errors import UserError
+from pipelines.experiments import periods
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.periods import read_periods
 
@@ -25,3 +27,13 @@ def test_unusable_periods_are_told(named: Any, tmp_path: Path) -> None:
         UserError, match=r"expected the integers 'test_periods_ms' ascending from .* start 20 to before"
     ):
         read_periods(data, TwinConfig(), 2)
+
+
+def test_periods_without_targets_are_not_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps({"split": SPLIT, "test_periods_ms": [20, 23, 24, 27]}))
+    monkeypatch.setattr(periods, "_target_times", lambda files: np.array([20, 22, 24, 26]))
+    monkeypatch.setattr(periods, "_examples", lambda data, config, borders: [str(borders)])
+    data = cast(Prepared, SimpleNamespace(data=tmp_path, files=lambda split: []))
+    found = read_periods(data, TwinConfig(), 2)
+    assert [period.start_ms for period in found] == [20, 23, 24, 27]
+    assert [period.files for period in found] == [["(20, 23, 30)"], [], ["(24, 27, 30)"], []]

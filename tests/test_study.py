@@ -19,8 +19,11 @@ from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.contenders import title
 from pipelines.experiments.dataset import Prepared, keep_first, made_aside, output_paths, prepare
 from pipelines.experiments.overall import compare
+from pipelines.experiments.periods import Period
+from pipelines.experiments.rolling import _undefined
 from pipelines.experiments.scored import METRICS, Scored
 from pipelines.experiments.study import Display, Setting, Study
+from pipelines.experiments.training import _Clock
 from pipelines.simulator import simulate
 
 RATES = (0.3, 1.0, 3.0)
@@ -36,7 +39,7 @@ def study(out: Path, monkeypatch: pytest.MonkeyPatch, eval_auc: dict[float, floa
     monkeypatch.setattr(Study, "train", train)
     budget = dataclasses.replace(BUDGETS["quick"], rate_factors=tuple(eval_auc))
     data = cast(Prepared, SimpleNamespace(fingerprint="f", oracle={}))
-    return Study(data, TwinConfig(), budget, 2, ["twin", "eta"], out, cast(Display, None), "x")
+    return Study(data, TwinConfig(), budget, 2, ["twin", "eta"], out, cast(Display, None), {})
 
 
 def test_the_rate_of_the_highest_eval_auc_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,11 +69,16 @@ def test_a_pre_training_that_diverged_ends_one_model_only(tmp_path: Path, monkey
         raise DivergedError("the pre-trained embeddings are not numbers")
 
     monkeypatch.setattr(Study, "search", diverge)
+    monkeypatch.setattr(Study, "catalog", lambda self: None)
     display = cast(Display, SimpleNamespace(start=lambda text: None, done=lambda: None))
     data = cast(Prepared, SimpleNamespace(fingerprint="f", oracle={}))
-    one = Study(data, TwinConfig(), BUDGETS["quick"], 1, ["sim_soft"], tmp_path, display, "x")
+    one = Study(data, TwinConfig(), BUDGETS["quick"], 1, ["sim_soft"], tmp_path, display, {})
     result = one.train(Setting("sim_soft"))
     assert result["eval"] == result["test"] == dict.fromkeys(METRICS)
+    rolled = one.rolled("sim_soft", 1, [Period(0, []), Period(1, [])])
+    assert [metrics["auc"] for metrics in (rolled["test"], *rolled["periods"])] == [None] * 3
+    with pytest.raises(UserError, match="every training diverged"):
+        one.sound_models()
     (text,) = [text for text in compare(one, {"sim_soft": [result]}).warnings if "diverged" in text]
     assert text.startswith("SIM Soft: 1 of 1 trainings have no AUC")
 
@@ -98,10 +106,33 @@ def test_rolling_pairs_periods_where_one_seed_allows_no_test(tmp_path: Path, mon
     runs = {model: [{"test": dict.fromkeys(METRICS, auc)}] for model, auc in {"twin": 0.7, "eta": 0.8}.items()}
     by_period = {"twin": [0.6, 0.7, 0.8], "eta": [0.7, 0.81, 0.9]}
     one = study(tmp_path, monkeypatch, {1.0: 0.5})
-    assert any("(-0.1000; one seed allows no test" in text for text in compare(one, runs).warnings)
+    assert any("(-0.1000; fewer than two seeds to pair" in text for text in compare(one, runs).warnings)
     outcome = compare(one, runs, by_period)
     assert any("(-0.1000; paired t-test over periods: p = " in text for text in outcome.warnings)
     assert outcome.values["models"]["eta"]["p_against_twin"] == pytest.approx(0.001, rel=0.1)
+
+
+def test_models_whose_training_diverged_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = study(tmp_path, monkeypatch, {1.0: 0.5})
+    loss = {"twin": 0.6, "eta": None}
+    monkeypatch.setattr(Study, "train", lambda self, s: {"train": {"loss": loss[s.model]}, "eval": {"auc": 0.5}})
+    assert one.sound_models() == (["twin"], ["ETA was left out: its training diverged."])
+
+
+def test_periods_without_an_auc_are_told() -> None:
+    periods = [Period(10, ["a"]), Period(20, []), Period(30, ["b"])]
+    texts = _undefined(periods, [5, 0, 7], [[0.6, None, None], [0.7, None, None]])
+    assert texts == [
+        "Period 2, which begins at 20 ms, has no AUC: it has no target.",
+        "Period 3, which begins at 30 ms, has no AUC: its 7 targets are of one class.",
+    ]
+
+
+def test_a_step_is_timed_with_its_share_of_a_refresh() -> None:
+    clock = _Clock(lambda done, total, text: None)
+    clock._seconds = [9.0, 1.0, 1.0, 4.0, 1.0, 1.0, 4.0, 1.0]
+    assert clock.median_step(3) == 2.0
+    assert clock.median_step(20) == pytest.approx(22 / 8)
 
 
 def test_another_split_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ BUDGETS: dict[str, Budget] = {
         periods=2,
         measured_targets=40,
         table_ages=(1, 10),
-        requests=10,
+        requests=50,
         candidates=50,
     ),
     "full": Budget(
@@ -78,7 +78,7 @@ BUDGETS: dict[str, Budget] = {
         periods=5,
         measured_targets=400,
         table_ages=(1, 3, 10, 30, 100),
-        requests=50,
+        requests=200,
         candidates=100,
     ),
 }

@@ -21,8 +21,8 @@ _NEW = 2**40  # more than any history's length
 
 def case(study: Study) -> Outcome:
     """Shows the same target to every two-stage model."""
-    models = study.models
-    study.display.expect(len(models) * (len(study.budget.rate_factors) + 1))
+    study.display.expect(len(study.models) * (len(study.budget.rate_factors) + 1))
+    models, remarks = study.sound_models()
     request, about = _the_case(study)
     values = {model: _case_cell(study, model, request) for model in models}
     ids = {about["item_id"]} | {r["item_id"] for v in values.values() for r in (*v["searched"], *v["weighed"])}
@@ -42,7 +42,7 @@ def case(study: Study) -> Outcome:
             f"in its attention, {len(both)} are among the first {SHOWN} of its search."
         )
     return Outcome(
-        verdicts, [], blocks, {"target": about, "models": values, "items": {str(k): v for k, v in texts.items()}}
+        verdicts, remarks, blocks, {"target": about, "models": values, "items": {str(k): v for k, v in texts.items()}}
     )
 
 

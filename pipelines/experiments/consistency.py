@@ -21,15 +21,14 @@ from pipelines.experiments.themes import simulated_themes, theme_found
 
 def consistency(study: Study) -> Outcome:
     """hit@k of every two-stage model against its own oracle, and TWIN's by the age of its item table."""
-    models = study.models
-    study.display.expect(len(models) * (len(study.budget.rate_factors) + 1) + ("twin" in models))
+    study.display.expect(len(study.models) * (len(study.budget.rate_factors) + 1) + ("twin" in study.models))
+    models, warnings = study.sound_models()
     # Only what is not measured yet needs the themes, and all models the same.
     themes = functools.cache(lambda: simulated_themes(study.data.data))
     values = {model: _hits_cell(study, model, themes) for model in models}
     aged = _aged_cell(study) if "twin" in models else {}
     retrieved = study.config.retrieved
     verdicts: list[str] = []
-    warnings: list[str] = []
     at_k = {model: values[model]["hit_at"].get(str(retrieved)) for model in models}
     if at_k.get("twin") is not None:
         sentence = f"TWIN finds {at_k['twin']:.1f} of the ESU's own top {retrieved} with a fresh item table"

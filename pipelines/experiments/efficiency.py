@@ -22,16 +22,17 @@ def efficiency(study: Study) -> Outcome:
     """Training targets per second, time of a request and memory of every model, one run each."""
     study.display.expect(len(study.models) * (len(study.budget.rate_factors) + 1))
     values: dict[str, dict[str, Any]] = {}
-    for model in study.models:
+    models, remarks = study.sound_models()
+    for model in models:
         training = study.train(study.tuned(model))["train"]
         values[model] = {"training_targets_per_s": training["targets_per_s"]} | serving_cell(study, model)
     header = ["model", "training, targets/s", "serving p50, ms", "serving p99, ms"]
-    header += ["peak memory, MB", "more than TensorFlow alone, MB", "servable, MB"]
+    header += ["serving: peak memory, MB", "more than TensorFlow alone, MB", "servable, MB"]
     columns = ("training_targets_per_s", "p50_ms", "p99_ms", "peak_rss_mb", "model_rss_mb", "servable_mb")
-    rows = [[title(m), *(number(values[m][column], 1) for column in columns)] for m in study.models]
+    rows = [[title(m), *(number(values[m][column], 1) for column in columns)] for m in models]
     verdicts = []
     if "twin" in values:
-        order = sorted(study.models, key=lambda model: values[model]["p50_ms"])
+        order = sorted(models, key=lambda model: values[model]["p50_ms"])
         verdicts.append(
             f"TWIN answers a request in {values['twin']['p50_ms']:.1f} ms, number {order.index('twin') + 1} "
             f"of {len(order)} from the fastest, {title(order[0])}, {values[order[0]]['p50_ms']:.1f} ms."
@@ -40,15 +41,15 @@ def efficiency(study: Study) -> Outcome:
         f"One user with {study.config.history_length:,} behaviours and {study.budget.candidates} candidates a request, "
         f"{study.budget.requests} requests after a warm-up, in process, in a fresh process for each model."
     )
-    speed = bars([(title(m), values[m]["p50_ms"], None) for m in study.models], " ms", 1)
-    training_speed = bars([(title(m), values[m]["training_targets_per_s"], None) for m in study.models], "/s", 0)
+    speed = bars([(title(m), values[m]["p50_ms"], None) for m in models], " ms", 1)
+    training_speed = bars([(title(m), values[m]["training_targets_per_s"], None) for m in models], "/s", 0)
     return Outcome(
         verdicts,
-        [],
+        remarks,
         [
             Table("Cost of every model, one run", header, rows),
             Figure("Serving", speed, about),
-            Figure("Training", training_speed, "Targets per second, of the median step."),
+            Figure("Training", training_speed, "Targets per second, refreshes of the item table included."),
         ],
         {"models": values},
     )

@@ -48,7 +48,7 @@ def length(study: Study) -> Outcome:
     caption = (
         "Each point is a training of its own. Models that read only the latest behaviours do not change beyond as "
         "many. At lengths near the targets of a training window MIMN reads less than the length: its memory begins "
-        "where the window's last target may begin to see."
+        "where the window's last target may begin to see. What SIM searches by is pre-trained on whole histories."
     )
     return Outcome(
         verdicts,

@@ -75,7 +75,8 @@ def verdict(
         return [], ["TWIN or every rival has no AUC, so there is nothing to say of who is first."]
     theirs = auc[rival] or 0.0
     p = p_values.get(rival)
-    sure = "one seed allows no test of significance" if p is None else f"paired t-test over {paired_by}: p = {p:.2g}"
+    too_few = f"fewer than two {paired_by} to pair, so no test of significance"
+    sure = too_few if p is None else f"paired t-test over {paired_by}: p = {p:.2g}"
     if ours <= theirs:
         return [], [
             f"TWIN is NOT first on these data: {title(rival)} has AUC {theirs:.4f}, TWIN {ours:.4f} "

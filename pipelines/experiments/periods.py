@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from model.config import TwinConfig
 from model.errors import UserError
@@ -21,7 +22,8 @@ class Period:
 
     Attributes:
         start_ms: Its first millisecond.
-        files: Per-user Examples whose targets are its events; they are tested on first and learned from after.
+        files: Per-user Examples whose targets are its events; they are tested on first and learned from after. None
+            where it has no target.
     """
 
     start_ms: int
@@ -50,10 +52,19 @@ def read_periods(data: Prepared, config: TwinConfig, count: int) -> list[Period]
             f"{file}: expected the integers 'test_periods_ms' ascending from the test split's start {start} to before "
             f"its end {end}, got {starts}"
         )
+    times = _target_times(data.files("test"))
     return [
-        Period(first, _examples(data, config, (first, last, end)))
+        Period(first, _examples(data, config, (first, last, end)) if np.any((times >= first) & (times < last)) else [])
         for first, last in zip(starts, [*starts[1:], end], strict=True)
     ]
+
+
+def _target_times(files: Sequence[str]) -> np.ndarray:
+    spec = {"target/timestamp": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)}
+    times = tf.data.TFRecordDataset(list(files), compression_type="GZIP").map(
+        lambda record: tf.io.parse_single_example(record, spec)["target/timestamp"]
+    )
+    return np.concatenate([np.zeros(0, np.int64), *times.as_numpy_iterator()])
 
 
 def _examples(data: Prepared, config: TwinConfig, borders: Sequence[int]) -> list[str]:

@@ -74,6 +74,17 @@ class ExperimentRequest:
             read_borders(about)
             read_oracle(about)
 
+    def make_out(self) -> None:
+        """Makes the folder of results.
+
+        Raises:
+            UserError: If it cannot be.
+        """
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {self.out}: cannot be made ({error.strerror}); name a folder that can") from None
+
     def chosen_models(self) -> list[str]:
         """Names of the models to compare."""
         return choose(self.models, self.name)

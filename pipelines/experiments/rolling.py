@@ -1,9 +1,11 @@
 """`rolling`: quality where models learn on, period by period, as in production (TWIN, section 4.3)."""
 
+from collections.abc import Sequence
+
 from pipelines.experiments.charts import lines
 from pipelines.experiments.contenders import title
 from pipelines.experiments.overall import compare
-from pipelines.experiments.periods import read_periods
+from pipelines.experiments.periods import Period, read_periods
 from pipelines.experiments.report import Figure, Outcome, Table, number
 from pipelines.experiments.statistics import mean_and_std
 from pipelines.experiments.study import Study
@@ -27,10 +29,26 @@ def rolling(study: Study) -> Outcome:
         {title(m): list(enumerate(auc, start=1)) for m, auc in by_period.items()}, "period", "AUC", logarithmic=False
     )
     outcome = compare(study, runs, by_period)
+    warnings = [*outcome.warnings, *_undefined(periods, targets, list(by_period.values()))]
+    if study.config.feedback_delay_ms:
+        warnings.append(
+            f"Labels are learned from when a period begins; feedback_delay_ms ({study.config.feedback_delay_ms:,}) "
+            "delays behaviours in histories only, so the last labels of a period are known too early."
+        )
     rows = [[title(model), *(number(auc) for auc in by_period[model])] for model in study.models]
     rows.append(["targets", *(f"{count:,}" for count in targets)])
     header = ["model", *(f"period {i}" for i in range(1, len(periods) + 1))]
     caption = "Mean over seeds. The item embeddings and clusters that SIM searches by are those of the train split."
     blocks = [*outcome.blocks, Figure("AUC by period", chart, caption), Table("AUC by period", header, rows)]
-    values = outcome.values | {"auc_by_period": by_period, "targets_by_period": targets}
-    return Outcome(outcome.verdicts, outcome.warnings, blocks, values)
+    starts = [period.start_ms for period in periods]
+    values = outcome.values | {"auc_by_period": by_period, "targets_by_period": targets, "periods_start_ms": starts}
+    return Outcome(outcome.verdicts, warnings, blocks, values)
+
+
+def _undefined(periods: Sequence[Period], targets: Sequence[int], auc: Sequence[Sequence[float | None]]) -> list[str]:
+    return [
+        f"Period {i + 1}, which begins at {period.start_ms} ms, has no AUC: "
+        + (f"its {targets[i]:,} targets are of one class." if targets[i] else "it has no target.")
+        for i, period in enumerate(periods)
+        if all(of_model[i] is None for of_model in auc)
+    ]

@@ -57,6 +57,7 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     # A fingerprint is of the files as they are when it is first asked for: later they may have been edited.
     for module in (TRAINING_CODE, CLUSTERING_CODE, *(experiment.__module__ for experiment in EXPERIMENTS.values())):
         code_fingerprint(module)
+    request.make_out()
     budget = request.chosen_budget()
     data = request.data or simulated(request.out / "data", *budget.simulation)
     config = budget.apply(_config(request, data))
@@ -64,14 +65,14 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     check_labels(prepared, request.name)
     named = bool(request.models.strip(", "))
     models, remarks = fit_models(request.chosen_models(), named, config, prepared.schema)
-    version = code_version()
-    study = Study(prepared, config, budget, request.seeds or budget.seeds, models, request.out, display, version)
+    about = {"code_version": code_version(), "machine": _machine()}
+    study = Study(prepared, config, budget, request.seeds or budget.seeds, models, request.out, display, about)
     started = time.monotonic()
     outcome = EXPERIMENTS[request.name](study)
     outcome.warnings.extend([*remarks, *of_budget(budget)])
     record = {
         "command": request.command,
-        "code_version": version,
+        **about,
         "code_fingerprint": code_fingerprint(TRAINING_CODE),
         "data": str(data),
         "data_fingerprint": prepared.content,
@@ -80,8 +81,6 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
         "budget": budget.name,
         "seeds": study.seeds,
         "search_space": _search_space(study),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
-        f"TensorFlow {tf.__version__}, NumPy {np.__version__}",
         "seconds": round(time.monotonic() - started, 1),
         "config": config.to_yaml(),
     }
@@ -114,6 +113,13 @@ def code_version() -> str:
         return importlib.metadata.version("twin-ctr")
     except (OSError, importlib.metadata.PackageNotFoundError):
         return "unknown"
+
+
+def _machine() -> str:
+    return (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
+        f"TensorFlow {tf.__version__}, NumPy {np.__version__}"
+    )
 
 
 def _config(request: ExperimentRequest, data: Path) -> TwinConfig:

@@ -86,7 +86,7 @@ class Study:
         models: Those to compare.
         out: Folder of cells and trained states.
         display: Shows how far it is.
-        code_version: Recorded in every cell.
+        about: Recorded in every cell: what made it.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class Study:
         models: Sequence[str],
         out: Path,
         display: Display,
-        code_version: str,
+        about: Mapping[str, str],
     ) -> None:
         self.data, self.config, self.budget, self.models = data, config, budget, list(models)
         self.seeds = list(range(FIRST_SEED, FIRST_SEED + seeds))
         self.display = display
-        self._code_version = code_version
+        self._about = about
         self._cells = CellStore(out / "cells")
         self._known: dict[Setting, dict[str, Any]] = {}
         self._catalog: CatalogRows | None = None
@@ -121,7 +121,7 @@ class Study:
             return found
         self.display.start(name)
         result = make()
-        self._cells.put(name, identity, result, {"code_version": self._code_version})
+        self._cells.put(name, identity, result, self._about)
         self.display.done()
         return result
 
@@ -162,7 +162,11 @@ class Study:
         identity = self._identity(setting) | {"protocol": "rolling", "periods": [p.start_ms for p in periods]}
 
         def make() -> dict[str, Any]:
-            ranker = self.ranker(model, seed)
+            try:
+                ranker = self.ranker(model, seed)
+            except DivergedError:
+                undefined = dict.fromkeys(METRICS) | {"targets": 0}
+                return {"test": undefined, "periods": [undefined] * len(periods)}
             score = Scorer(ranker, self.data.schema)
             learned, scored = self.data.files("eval"), []
             for number, period in enumerate(periods, start=1):
@@ -175,8 +179,24 @@ class Study:
 
         return self.cell(f"rolling-{setting.name}", identity, make)
 
+    def sound_models(self) -> tuple[list[str], list[str]]:
+        """The models whose first training ended well, and what the report must say of the others.
+
+        Raises:
+            UserError: If there is none.
+        """
+        diverged = [model for model in self.models if self.train(self.tuned(model))["train"]["loss"] is None]
+        if len(diverged) == len(self.models):
+            raise UserError("every training diverged; name lower factors on the learning rates with --rates")
+        remarks = [f"{title(model)} was left out: its training diverged." for model in diverged]
+        return [model for model in self.models if model not in diverged], remarks
+
     def ranker(self, model: str, seed: int = FIRST_SEED) -> TwinRanker:
-        """A seed's ranker as trained with the best learning rates, its optimiser and a fresh item table with it."""
+        """A seed's ranker as trained with the best learning rates, its optimiser and a fresh item table with it.
+
+        Raises:
+            DivergedError: If the pre-training that its search needs diverged.
+        """
         setting = self.tuned(model, seed)
         self.train(setting)
         state = self._state(setting)

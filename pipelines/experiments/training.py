@@ -55,9 +55,8 @@ def fit(
         "steps": len(clock.ends),
         "targets": fitted.targets,
         "seconds": fitted.seconds,
-        # The median step leaves out the tracing of the first, and what else the machine was doing. The targets are
-        # those of all steps, which a training that diverged has not done.
-        "targets_per_s": fitted.targets / clock.total / clock.median_step(),
+        # The targets are those of all steps, which a training that diverged has not done.
+        "targets_per_s": fitted.targets / clock.total / clock.median_step(config.table_refresh_steps),
         "loss": fitted.loss if math.isfinite(fitted.loss) else None,
     }
     return Trained(ranker, report)
@@ -142,6 +141,10 @@ class _Clock(tf.keras.callbacks.Callback):
         self._seconds.append(self.ends[-1] - self._begin)
         self._progress(len(self.ends), self.total, f"loss {(logs or {}).get('loss', float('nan')):.4f}")
 
-    def median_step(self) -> float:
-        """Seconds."""
-        return statistics.median(self._seconds)
+    def median_step(self, together: int) -> float:
+        """Seconds of a step: the median over all runs of `together` steps, one of which refreshes the item table.
+
+        The median leaves out the tracing of the first step, and what else the machine was doing.
+        """
+        runs = range(max(1, len(self._seconds) - together + 1))
+        return statistics.median(statistics.fmean(self._seconds[start : start + together]) for start in runs)
