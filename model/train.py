@@ -170,18 +170,18 @@ def assign_search(ranker: TwinRanker, catalog: CatalogRows, search: Mapping[str,
         ranker.item_table.assign_search(name, values_of(catalog.item_id, array.ids, array.values))
 
 
-def target_labels(files: Sequence[str]) -> list[np.ndarray]:
-    """Labels of the targets of per-user Examples, float32, one array an Example."""
-    spec = {"target/label": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)}
-    labels = tf.data.TFRecordDataset(list(files), compression_type="GZIP").map(
-        lambda record: tf.io.parse_single_example(record, spec)["target/label"]
+def target_values(files: Sequence[str], name: str, dtype: tf.DType) -> list[np.ndarray]:
+    """A column of the targets of per-user Examples, as `target/label`, one array an Example."""
+    spec = {name: tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True)}
+    values = tf.data.TFRecordDataset(list(files), compression_type="GZIP").map(
+        lambda record: tf.io.parse_single_example(record, spec)[name]
     )
-    return list(labels.as_numpy_iterator())
+    return list(values.as_numpy_iterator())
 
 
 def count_targets(files: Sequence[str], per_window: int) -> tuple[int, int]:
     """Number of targets, and of windows of `per_window` targets, in per-user Examples."""
-    counts = [len(labels) for labels in target_labels(files)]
+    counts = [len(labels) for labels in target_values(files, "target/label", tf.float32)]
     return sum(counts), sum(math.ceil(count / per_window) for count in counts)
 
 

@@ -52,7 +52,7 @@ def test_a_category_that_was_guessed_is_named() -> None:
 
 @pytest.mark.parametrize("positive", [0, 600])
 def test_a_split_of_one_class_is_told_before_training(positive: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "target_labels", lambda files: [np.full(600, positive > 0, np.float32)])
+    monkeypatch.setattr(checks, "target_values", lambda files, name, dtype: [np.full(600, positive > 0, np.float32)])
     data = cast(Prepared, SimpleNamespace(data=Path("mine"), files=lambda split: []))
     with pytest.raises(UserError, match=f"mine: {positive} of the 600 targets in the test split have label 1"):
         check_labels(data, "overall")

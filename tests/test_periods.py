@@ -31,7 +31,7 @@ def test_unusable_periods_are_told(named: Any, tmp_path: Path) -> None:
 
 def test_periods_without_targets_are_not_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps({"split": SPLIT, "test_periods_ms": [20, 23, 24, 27]}))
-    monkeypatch.setattr(periods, "_target_times", lambda files: np.array([20, 22, 24, 26]))
+    monkeypatch.setattr(periods, "target_values", lambda files, name, dtype: [np.array([20, 22]), np.array([24, 26])])
     monkeypatch.setattr(periods, "_examples", lambda data, config, borders: [str(borders)])
     data = cast(Prepared, SimpleNamespace(data=tmp_path, files=lambda split: []))
     found = read_periods(data, TwinConfig(), 2)

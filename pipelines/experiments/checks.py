@@ -1,12 +1,13 @@
 """What can be told of a data set before anything is trained on it."""
 
 import numpy as np
+import tensorflow as tf
 
 from model.config import TwinConfig
 from model.errors import UserError
 from model.interest import categories, category_feature
 from model.schema import DatasetSchema
-from model.train import target_labels
+from model.train import target_values
 from pipelines.experiments.budget import Budget
 from pipelines.experiments.contenders import title
 from pipelines.experiments.dataset import Prepared
@@ -23,7 +24,7 @@ def check_labels(data: Prepared, experiment: str) -> None:
     """
     if experiment in _WITHOUT_METRICS:
         return
-    labels = np.concatenate([np.zeros(0, np.float32), *target_labels(data.files("test"))])
+    labels = np.concatenate([np.zeros(0, np.float32), *target_values(data.files("test"), "target/label", tf.float32)])
     positive = int((labels > 0.5).sum())
     if positive in (0, len(labels)):
         raise UserError(

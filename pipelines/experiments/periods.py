@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from model.config import TwinConfig
 from model.errors import UserError
+from model.train import target_values
 from pipelines.beam_options import beam_options
 from pipelines.experiments.cells import fingerprint
 from pipelines.experiments.dataset import Prepared, made_aside, output_paths
@@ -52,19 +53,12 @@ def read_periods(data: Prepared, config: TwinConfig, count: int) -> list[Period]
             f"{file}: expected the integers 'test_periods_ms' ascending from the test split's start {start} to before "
             f"its end {end}, got {starts}"
         )
-    times = _target_times(data.files("test"))
+    of_users = target_values(data.files("test"), "target/timestamp", tf.int64)
+    times = np.concatenate([np.zeros(0, np.int64), *of_users])
     return [
         Period(first, _examples(data, config, (first, last, end)) if np.any((times >= first) & (times < last)) else [])
         for first, last in zip(starts, [*starts[1:], end], strict=True)
     ]
-
-
-def _target_times(files: Sequence[str]) -> np.ndarray:
-    spec = {"target/timestamp": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)}
-    times = tf.data.TFRecordDataset(list(files), compression_type="GZIP").map(
-        lambda record: tf.io.parse_single_example(record, spec)["target/timestamp"]
-    )
-    return np.concatenate([np.zeros(0, np.int64), *times.as_numpy_iterator()])
 
 
 def _examples(data: Prepared, config: TwinConfig, borders: Sequence[int]) -> list[str]:

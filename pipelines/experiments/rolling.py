@@ -24,7 +24,9 @@ def rolling(study: Study) -> Outcome:
         model: [mean_and_std([run["periods"][i]["auc"] for run in results])[0] for i in range(len(periods))]
         for model, results in runs.items()
     }
-    targets = [runs[study.models[0]][0]["periods"][i]["targets"] for i in range(len(periods))]
+    # A model whose pre-training diverged has scored none.
+    every = [run for results in runs.values() for run in results]
+    targets = [max(run["periods"][i]["targets"] for run in every) for i in range(len(periods))]
     chart = lines(
         {title(m): list(enumerate(auc, start=1)) for m, auc in by_period.items()}, "period", "AUC", logarithmic=False
     )
