@@ -182,12 +182,15 @@ class Study:
     def sound_models(self) -> tuple[list[str], list[str]]:
         """The models whose first training ended well, and what the report must say of the others.
 
+        The cell that was to measure each of the others is no longer expected.
+
         Raises:
             UserError: If there is none.
         """
         diverged = [model for model in self.models if self.train(self.tuned(model))["train"]["loss"] is None]
         if len(diverged) == len(self.models):
             raise UserError("every training diverged; name lower factors on the learning rates with --rates")
+        self.display.expect(-len(diverged))
         remarks = [f"{title(model)} was left out: its training diverged." for model in diverged]
         return [model for model in self.models if model not in diverged], remarks
 
