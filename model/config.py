@@ -12,7 +12,7 @@ from model.errors import UserError
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 TableDtype = Literal["float32", "bfloat16", "int8"]
 Pooling = Literal["sum", "mean", "sqrtn"]
 InterestName = Literal[
@@ -109,7 +109,7 @@ class TwinConfig:
     mlp: tuple[Positive, ...] = (256, 128, 64)
     multi_hot_width: Positive = 32
     multi_hot_pooling: Pooling = "sum"
-    similarity_start: Annotated[float, Field(ge=0)] = 0.0
+    similarity_start: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     clustering: Clustering = "hierarchical"
     max_cluster_size: Positive = 20
     partition_exponent: Annotated[float, Field(gt=0, lt=1)] = 0.3
@@ -177,7 +177,11 @@ class TwinConfig:
             return cls()
         if not file.is_file():
             raise ConfigError(f"{file}: no such configuration file")
-        return cls.from_yaml(file.read_text(), str(file))
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{file}: not UTF-8 text: {error}") from None
+        return cls.from_yaml(text, str(file))
 
 
 def interest_name(name: str) -> InterestName:

@@ -10,7 +10,9 @@ class WeightAverage(tf.keras.callbacks.Callback):
 
     Windows come in order of time, so the last steps pull the weights to what those few users did then. The division,
     as in Adam (Kingma and Ba 2015, section 3), keeps the zeros and the first random weights out of the average.
-    Training itself goes on from the weights as they are. Each step reads and writes all weights, embeddings too.
+    Within a training, steps go on from the weights as they are; one that continues it later (a warm start, or a
+    period of `twin experiment rolling`) begins at the average, and averages its own steps alone. Each step reads and
+    writes all weights, embeddings too.
 
     Args:
         momentum: m in [0, 1): the average is over some 1 / (1 - m) steps.

@@ -21,6 +21,8 @@ def test_fields_left_out_keep_their_defaults() -> None:
     ("text", "message"),
     [
         ("heads: 0", r"heads: Input should be greater than 0 \(got 0\)"),
+        ("dense_learning_rate: .inf", r"dense_learning_rate: .*finite number"),
+        ("similarity_start: .nan", r"similarity_start: .*"),
         ("head: 4", r"head: Unexpected keyword argument"),
         ("mlp: [8, x]", r"mlp\.1: .*valid integer.*\(got 'x'\)"),
         ("table_dtype: float16", r"table_dtype: .*'float32', 'bfloat16' or 'int8'"),
@@ -36,6 +38,12 @@ def test_mistakes_name_the_field_and_what_was_expected(text: str, message: str) 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.yaml: no such configuration file"):
         TwinConfig.load(tmp_path / "gone.yaml")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"c\.yaml: not UTF-8 text"):
+        TwinConfig.load(tmp_path / "c.yaml")
 
 
 def test_values_given_in_code_are_validated_too() -> None:

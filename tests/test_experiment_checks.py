@@ -8,16 +8,20 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from model.config import TwinConfig
 from model.errors import UserError
 from model.interest import CategoryError
 from model.schema import DatasetSchema
+from model.train import target_values
 from pipelines.experiments import checks
 from pipelines.experiments.checks import check_labels, fit_models
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.request import ExperimentRequest
+from pipelines.experiments.runner import _damage_told
 from pipelines.simulator import simulate
+from pipelines.tfx.dataset_json import read_dataset_json
 from tests.toy import toy_schema
 
 
@@ -82,3 +86,15 @@ def test_mistakes_in_dataset_json_are_told_at_once(change: dict[str, Any], expec
     with pytest.raises(UserError, match=expected):
         request()
     assert not (tmp_path / "out").exists()
+
+
+def test_examples_that_are_damaged_are_told(tmp_path: Path) -> None:
+    (tmp_path / "x.gz").write_bytes(b"no record")
+    message = r"prepared: a file is damaged .*; delete the folder to make it again"
+    with pytest.raises(UserError, match=message), _damage_told(Path("prepared")):
+        target_values([str(tmp_path / "x.gz")], "target/label", tf.float32)
+
+
+def test_a_folder_is_no_dataset_json(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a folder; expected a JSON file"):
+        read_dataset_json(tmp_path)

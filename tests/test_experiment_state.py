@@ -1,5 +1,6 @@
 """A trained model's state on disk: whoever goes on from it trains as if there had been no pause."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -64,5 +65,13 @@ def test_of_two_states_of_one_training_the_first_stays(tmp_path: Path) -> None:
 
 
 def test_a_damaged_state_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"state: the trained state cannot be read .* delete the folder"):
+    message = r"state: the trained state cannot be read .* delete the folder"
+    with pytest.raises(UserError, match=message):
+        load_state(toy_ranker(), tmp_path / "state")
+    ranker = toy_ranker()
+    ranker.compile(optimizer=ranker.optimizer_for_training())
+    save_state(ranker, tmp_path / "state")
+    (data,) = (tmp_path / "state").glob("*data*")
+    os.truncate(data, 100)
+    with pytest.raises(UserError, match=message):
         load_state(toy_ranker(), tmp_path / "state")

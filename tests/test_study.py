@@ -114,18 +114,26 @@ def test_rolling_pairs_periods_where_one_seed_allows_no_test(tmp_path: Path, mon
 
 def test_models_whose_training_diverged_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = study(tmp_path, monkeypatch, {1.0: 0.5})
+    expected: list[int] = []
+    one.display = cast(Display, SimpleNamespace(expect=expected.append))
     loss = {"twin": 0.6, "eta": None}
     monkeypatch.setattr(Study, "train", lambda self, s: {"train": {"loss": loss[s.model]}, "eval": {"auc": 0.5}})
     assert one.sound_models() == (["twin"], ["ETA was left out: its training diverged."])
+    assert expected == [-1]
 
 
 def test_periods_without_an_auc_are_told() -> None:
     periods = [Period(10, ["a"]), Period(20, []), Period(30, ["b"])]
-    texts = _undefined(periods, [5, 0, 7], [[0.6, None, None], [0.7, None, None]])
+    scored = {"auc": 0.6, "logloss": 0.5}
+    undefined = dict.fromkeys(scored)
+    sound = {"periods": [scored, undefined, {"auc": None, "logloss": 0.5}]}
+    diverged = {"periods": [undefined] * 3}
+    texts = _undefined(periods, [5, 0, 7], [diverged, sound])
     assert texts == [
         "Period 2, which begins at 20 ms, has no AUC: it has no target.",
         "Period 3, which begins at 30 ms, has no AUC: its 7 targets are of one class.",
     ]
+    assert _undefined(periods, [5, 0, 7], [diverged]) == texts[:1]
 
 
 def test_a_step_is_timed_with_its_share_of_a_refresh() -> None:

@@ -63,6 +63,8 @@ def choose(names: str, experiment: str) -> list[str]:
     """
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     unknown = sorted(set(wanted) - set(MODELS))
+    if names.strip() and not wanted:
+        raise UserError(f"--models: expected names separated by commas, got {names!r}")
     if unknown:
         raise UserError(f"--models: no model {', '.join(unknown)}; there are {', '.join(MODELS)}")
     measured = [name for name in MODELS if name in _MEASURED.get(experiment, MODELS)]

@@ -143,6 +143,9 @@ def made_aside(folder: Path) -> Iterator[Path]:
 
 def keep_first(made: Path, folder: Path) -> None:
     """Moves a finished folder to its place; where another process was first, its equal one stays."""
+    for file in filter(Path.is_file, made.rglob("*")):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
     try:
         made.rename(folder)
     except OSError:

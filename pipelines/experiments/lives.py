@@ -13,7 +13,7 @@ from pipelines.experiments.charts import bars
 from pipelines.experiments.clustered import cluster_data, item_vectors
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.life_retrieval import life_retrieval
-from pipelines.experiments.overall import summarise
+from pipelines.experiments.overall import SURE, summarise
 from pipelines.experiments.report import Figure, Outcome, Table, number, plus_minus
 from pipelines.experiments.scored import Scored, Scorer, behaviours_by_user
 from pipelines.experiments.statistics import mean_and_std, paired_p
@@ -138,12 +138,13 @@ def _verdicts(values: dict[str, dict[str, Any]]) -> tuple[list[str], list[str]]:
             warnings.append(f"TWIN-V2 and {VARIANTS[name].title}: AUC or GAUC is undefined, so nothing can be said.")
             continue
         p = other["p_against_twin_v2"]
-        sure = "one seed" if p is None else f"p = {p:.2g}"
+        sure = "one seed, so no test of significance" if p is None else f"paired t-test over seeds of GAUC: p = {p:.2g}"
         sentence = (
             f"TWIN-V2 against {VARIANTS[name].title}: AUC {ours['auc'] - other['auc']:+.4f}, "
             f"GAUC {ours['gauc'] - other['gauc']:+.4f} ({sure})."
         )
-        (verdicts if ours["gauc"] > other["gauc"] else warnings).append(sentence)
+        ahead = ours["gauc"] > other["gauc"] and ours["auc"] > other["auc"]
+        (verdicts if ahead and p is not None and p < SURE else warnings).append(sentence)
     return verdicts, warnings
 
 
@@ -169,10 +170,15 @@ def _blocks(values: dict[str, dict[str, Any]]) -> list[Table | Figure]:
         ]
         for name in ranking
     ]
+    targets = values["twin_v2"]["retrieval"]["targets"]
     columns = ["", "hit@K, %", "distinct categories retrieved", "clusters over behaviours", "mean size"]
     chart = bars([(VARIANTS[name].title, values[name]["gauc"], values[name]["gauc_std"]) for name in ranking])
     return [
         Table("Quality on the test split", header, quality, emphasis=0),
         Figure("GAUC", chart, "The line is the standard deviation over seeds."),
-        Table("What the search retrieves", columns, retrieval),
+        Table(
+            f"What the search retrieves ({targets} eval targets, first seed), and clusters of the test split",
+            columns,
+            retrieval,
+        ),
     ]

@@ -11,7 +11,8 @@ from pipelines.experiments.statistics import best, closed, mean_and_std, paired_
 from pipelines.experiments.study import Study
 
 FLOOR = "avg_pooling"
-_SURE = 0.01
+SURE = 0.01
+"""A lead counts as significant below this p."""
 
 
 def overall(study: Study) -> Outcome:
@@ -82,7 +83,7 @@ def verdict(
             f"TWIN is NOT first on these data: {title(rival)} has AUC {theirs:.4f}, TWIN {ours:.4f} "
             f"({ours - theirs:+.4f}; {sure})."
         ]
-    warnings = [] if p is not None and p < _SURE else [f"TWIN's lead is not significant at p < {_SURE} ({sure})."]
+    warnings = [] if p is not None and p < SURE else [f"TWIN's lead is not significant at p < {SURE} ({sure})."]
     ahead = [model for model in ABLATIONS if (auc.get(model) or 0.0) > ours]
     warnings += [f"{title(model)}, an ablation of TWIN, is ahead of it: AUC {auc[model]:.4f}." for model in ahead]
     return [

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import tempfile
 from pathlib import Path
 
 from model.config import TwinConfig
@@ -78,12 +79,15 @@ class ExperimentRequest:
         """Makes the folder of results.
 
         Raises:
-            UserError: If it cannot be.
+            UserError: If it cannot be, or nothing can be written in it.
         """
         try:
             self.out.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.out):
+                pass
         except OSError as error:
-            raise UserError(f"--out {self.out}: cannot be made ({error.strerror}); name a folder that can") from None
+            reason = error.strerror
+            raise UserError(f"--out {self.out}: cannot be written ({reason}); name a folder that can") from None
 
     def chosen_models(self) -> list[str]:
         """Names of the models to compare."""

@@ -1,6 +1,7 @@
 """`rolling`: quality where models learn on, period by period, as in production (TWIN, section 4.3)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from pipelines.experiments.charts import lines
 from pipelines.experiments.contenders import title
@@ -31,7 +32,7 @@ def rolling(study: Study) -> Outcome:
         {title(m): list(enumerate(auc, start=1)) for m, auc in by_period.items()}, "period", "AUC", logarithmic=False
     )
     outcome = compare(study, runs, by_period)
-    warnings = [*outcome.warnings, *_undefined(periods, targets, list(by_period.values()))]
+    warnings = [*outcome.warnings, *_undefined(periods, targets, every)]
     if study.config.feedback_delay_ms:
         warnings.append(
             f"Labels are learned from when a period begins; feedback_delay_ms ({study.config.feedback_delay_ms:,}) "
@@ -47,10 +48,12 @@ def rolling(study: Study) -> Outcome:
     return Outcome(outcome.verdicts, warnings, blocks, values)
 
 
-def _undefined(periods: Sequence[Period], targets: Sequence[int], auc: Sequence[Sequence[float | None]]) -> list[str]:
+def _undefined(periods: Sequence[Period], targets: Sequence[int], runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Periods that can have no AUC; what diverged has no log loss either, and tells nothing of a period's classes."""
+    scored = [[run["periods"][i] for run in runs] for i in range(len(periods))]
     return [
         f"Period {i + 1}, which begins at {period.start_ms} ms, has no AUC: "
         + (f"its {targets[i]:,} targets are of one class." if targets[i] else "it has no target.")
         for i, period in enumerate(periods)
-        if all(of_model[i] is None for of_model in auc)
+        if not targets[i] or any(part["auc"] is None and part["logloss"] is not None for part in scored[i])
     ]

@@ -7,7 +7,8 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.config import TwinConfig
+from model.errors import UserError
 from model.schema import load_schema
 from pipelines.experiments.ablation import ablation
 from pipelines.experiments.case import case
@@ -62,13 +64,15 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     data = request.data or simulated(request.out / "data", *budget.simulation)
     config = budget.apply(_config(request, data))
     prepared = prepare(data, config, request.out / "prepared")
-    check_labels(prepared, request.name)
-    named = bool(request.models.strip(", "))
+    with _damage_told(request.out / "prepared"):
+        check_labels(prepared, request.name)
+    named = bool(request.models.strip())
     models, remarks = fit_models(request.chosen_models(), named, config, prepared.schema)
     about = {"code_version": code_version(), "machine": _machine()}
     study = Study(prepared, config, budget, request.seeds or budget.seeds, models, request.out, display, about)
     started = time.monotonic()
-    outcome = EXPERIMENTS[request.name](study)
+    with _damage_told(request.out / "prepared"):
+        outcome = EXPERIMENTS[request.name](study)
     outcome.warnings.extend([*remarks, *of_budget(budget)])
     record = {
         "command": request.command,
@@ -80,7 +84,7 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
         "events": _counts(prepared),
         "budget": budget.name,
         "seeds": study.seeds,
-        "search_space": _search_space(study),
+        "search_space": _search_space(study, request.name),
         "seconds": round(time.monotonic() - started, 1),
         "config": config.to_yaml(),
     }
@@ -101,6 +105,16 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     heading = f"{HEADINGS[request.name]}: {data.resolve().name}"
     write_atomically(report, render(heading, outcome, [(name.replace("_", " "), str(v)) for name, v in record.items()]))
     return result | {"report": str(report)}
+
+
+@contextmanager
+def _damage_told(prepared: Path) -> Iterator[None]:
+    """Says what to do where Examples that an earlier run made cannot be read any more."""
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{prepared}: a file is damaged ({reason}); delete the folder to make it again") from None
 
 
 def code_version() -> str:
@@ -135,11 +149,12 @@ def _counts(prepared: Prepared) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in events.items())
 
 
-def _search_space(study: Study) -> str:
+def _search_space(study: Study, experiment: str) -> str:
+    who = "TWIN, whose rates all variants take" if experiment == "lives" else "every model"
     factors = ", ".join(f"{factor:g}" for factor in study.budget.rate_factors)
     config = study.config
     return (
-        f"every model: factors {factors} on both learning rates (embeddings {config.embedding_learning_rate:g}, "
+        f"{who}: factors {factors} on both learning rates (embeddings {config.embedding_learning_rate:g}, "
         f"all else {config.dense_learning_rate:g}), one training each with seed {study.seeds[0]}; the one with the "
         f"highest AUC on the eval split is kept; {config.epochs} epoch(s) over the same training targets"
     )

@@ -3,7 +3,6 @@
 import dataclasses
 import gc
 import math
-import os
 import statistics
 import tempfile
 import time
@@ -87,9 +86,6 @@ def save_state(ranker: TwinRanker, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
         made = Path(temporary) / folder.name
         _checkpoint(ranker).write(str(made / _STATE))
-        for file in made.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
         keep_first(made, folder)
 
 
@@ -104,7 +100,7 @@ def load_state(ranker: TwinRanker, folder: Path) -> None:
     ranker.compile(optimizer=ranker.optimizer_for_training())
     try:
         _checkpoint(ranker).read(str(folder / _STATE)).assert_existing_objects_matched()
-    except (tf.errors.OpError, AssertionError) as error:
+    except (tf.errors.OpError, AssertionError, IndexError) as error:  # IndexError: a file that was cut off
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{folder}: the trained state cannot be read ({reason}); delete the folder to train again"

@@ -13,7 +13,7 @@ def read_dataset_json(file: Path) -> dict[str, Any]:
     """Reads `dataset.json`.
 
     Raises:
-        UserError: If it is missing or no JSON object.
+        UserError: If it is missing, a folder, or no JSON object.
     """
     try:
         content = json.loads(file.read_text())
@@ -22,6 +22,8 @@ def read_dataset_json(file: Path) -> dict[str, Any]:
             f"{file}: missing; it names the schema folder and the split's borders ({', '.join(_BORDERS)}). "
             "`twin import tables` writes it"
         ) from None
+    except IsADirectoryError:
+        raise UserError(f"{file}: a folder; expected a JSON file") from None
     except ValueError as error:
         raise UserError(f"{file}: not JSON: {error}") from None
     if not isinstance(content, dict):

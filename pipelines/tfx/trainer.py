@@ -52,7 +52,7 @@ def TwinTrainer(  # noqa: N802
         eval_start_ms: End of the training targets.
         component: This component's id, under which it tells its progress.
         code_fingerprint: Nothing but a part of the cache key.
-        model: The trained model as a SavedModel, its item table made from the last weights.
+        model: The trained model as a SavedModel, its item table made of its weights.
         model_run: `training.json`, what the training did.
         base_model: A servable to start from. Training starts from random weights without one, and where the rule of
             `model.warm_start.why_cold` forbids it.
