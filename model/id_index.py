@@ -49,10 +49,9 @@ class IdIndex(tf.Module):
 
 
 def build(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lays out the index of rows 1, 2, ...
+    """Lays out the index of rows 1, 2, ..., 60 % of its slots taken.
 
-    Every id starts in its first bucket. While buckets overflow, ids drawn at random from these move to their other
-    bucket; at 60 % of the slots taken this ends within some rounds of whole-array operations.
+    Of a handful of ids, more may have the same two buckets than these hold: then there are two or four times as many.
 
     Args:
         ids: int64 [M], unique, none `EMPTY`; `ids[i]` has row i + 1.
@@ -63,20 +62,33 @@ def build(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: If ids do not fit, which only ids made to collide could cause.
     """
-    buckets = int(len(ids) / (SLOTS * _LOAD)) + 1
+    fewest = int(len(ids) / (SLOTS * _LOAD)) + 1
     hashed = _mixed(ids)
+    for buckets in (fewest, 2 * fewest, 4 * fewest):
+        bucket = _placed(hashed, buckets)
+        if bucket is not None:
+            return _laid_out(ids, bucket, buckets)
+    raise ValueError(f"{len(ids)} item ids could not be laid out in {buckets} buckets of {SLOTS}: too many collide")
+
+
+def _placed(hashed: np.ndarray, buckets: int) -> np.ndarray | None:
+    """A bucket for each id, none of which overflows; None where none was found.
+
+    Every id starts in its first bucket. While buckets overflow, ids drawn at random from these move to their other
+    bucket; this ends within some rounds of whole-array operations.
+    """
     choices = np.stack([(half & _LOW) * buckets >> 32 for half in (hashed >> 32, hashed)]).astype(np.int32)  # [2, M]
     bucket = choices[0].copy()
     rng = np.random.default_rng(0)
     for _ in range(_ROUNDS):
         crowded = np.flatnonzero((np.bincount(bucket, minlength=buckets) > SLOTS)[bucket])
         if not len(crowded):
-            return _laid_out(ids, bucket, buckets)
+            return bucket
         crowded = rng.permutation(crowded)
         crowded = crowded[np.argsort(bucket[crowded], kind="stable")]
         moved = crowded[_rank_within(bucket[crowded]) >= SLOTS]
         bucket[moved] = choices[0, moved] + choices[1, moved] - bucket[moved]
-    raise ValueError(f"{len(ids)} item ids could not be laid out in {buckets} buckets of {SLOTS}: too many collide")
+    return None
 
 
 def _laid_out(ids: np.ndarray, bucket: np.ndarray, buckets: int) -> tuple[np.ndarray, np.ndarray]:
