@@ -74,7 +74,7 @@ def publish(model_dir: Path, build: Callable[[Path], None], version: int | None 
         build(temporary)
         if not any(temporary.iterdir()):
             raise PublishError(f"the build of a new version of {model_dir} wrote no file; nothing is published")
-        _flush_tree(temporary)
+        flush_tree(temporary)
         with _locked(model_dir):
             number = _next_version(model_dir) if version is None else version
             _check_free(model_dir, number)
@@ -150,7 +150,8 @@ def _locked(model_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _flush_tree(root: Path) -> None:
+def flush_tree(root: Path) -> None:
+    """Waits until a folder with all that is in it is on the disk."""
     for folder, _, files in os.walk(root, topdown=False):
         for name in files:
             _flush(Path(folder) / name)

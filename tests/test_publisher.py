@@ -116,12 +116,12 @@ _KILLED = """
             reached()
         (path / "saved_model.pb").write_text("whole")
 
-    flush = publisher._flush_tree
+    flush = publisher.flush_tree
     def flush_tree(path):
         flush(path)
         if stage == "flushed":
             reached()
-    publisher._flush_tree = flush_tree
+    publisher.flush_tree = flush_tree
 
     sync = publisher._flush
     def flush_one(path):

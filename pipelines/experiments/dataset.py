@@ -32,6 +32,7 @@ from pipelines.simulator import simulate
 from pipelines.tfx.dataset_json import read_borders, read_oracle, read_schema_name
 from pipelines.tfx.fingerprints import code_fingerprint, schema_fingerprint
 from pipelines.transform import catalog_transform_config, preprocessing_fn, read_encoders, user_transform_config
+from serving.publisher import flush_tree
 
 _USERS_PER_BATCH = 8
 
@@ -143,9 +144,7 @@ def made_aside(folder: Path) -> Iterator[Path]:
 
 def keep_first(made: Path, folder: Path) -> None:
     """Moves a finished folder to its place; where another process was first, its equal one stays."""
-    for file in filter(Path.is_file, made.rglob("*")):
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
+    flush_tree(made)
     try:
         made.rename(folder)
     except OSError:

@@ -50,10 +50,13 @@ def rolling(study: Study) -> Outcome:
 
 def _undefined(periods: Sequence[Period], targets: Sequence[int], runs: Sequence[dict[str, Any]]) -> list[str]:
     """Periods that can have no AUC; what diverged has no log loss either, and tells nothing of a period's classes."""
-    scored = [[run["periods"][i] for run in runs] for i in range(len(periods))]
+
+    def of_one_class(part: dict[str, Any]) -> bool:
+        return part["auc"] is None and part["logloss"] is not None
+
     return [
         f"Period {i + 1}, which begins at {period.start_ms} ms, has no AUC: "
         + (f"its {targets[i]:,} targets are of one class." if targets[i] else "it has no target.")
         for i, period in enumerate(periods)
-        if not targets[i] or any(part["auc"] is None and part["logloss"] is not None for part in scored[i])
+        if not targets[i] or any(of_one_class(run["periods"][i]) for run in runs)
     ]

@@ -64,14 +64,13 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     data = request.data or simulated(request.out / "data", *budget.simulation)
     config = budget.apply(_config(request, data))
     prepared = prepare(data, config, request.out / "prepared")
-    with _damage_told(request.out / "prepared"):
-        check_labels(prepared, request.name)
     named = bool(request.models.strip())
     models, remarks = fit_models(request.chosen_models(), named, config, prepared.schema)
     about = {"code_version": code_version(), "machine": _machine()}
     study = Study(prepared, config, budget, request.seeds or budget.seeds, models, request.out, display, about)
     started = time.monotonic()
     with _damage_told(request.out / "prepared"):
+        check_labels(prepared, request.name)
         outcome = EXPERIMENTS[request.name](study)
     outcome.warnings.extend([*remarks, *of_budget(budget)])
     record = {
