@@ -39,6 +39,7 @@ class Counted:
     def __init__(self) -> None:
         self.expected = 0
         self.made: list[str] = []
+        self.shown: set[str] = set()
 
     def expect(self, cells: int) -> None:
         self.expected += cells
@@ -48,6 +49,7 @@ class Counted:
 
     def within(self, share: float, text: str) -> None:
         assert 0 <= share <= 1
+        self.shown.add(text)
 
     def done(self) -> None:
         assert len(self.made) <= self.expected
@@ -160,6 +162,8 @@ def test_lives_compares_whole_clustered_lives_with_the_latest_behaviours(
     monkeypatch.setattr(lives, "VARIANTS", two)
     result, display = run(out, "lives", "twin")
     assert display.made == ["lives-twin_v2-seed1", "lives-twin-seed1"]
+    assert "TWIN-V2, clustering the histories" in display.shown
+    assert result["record"]["search_space"].startswith("TWIN, whose rates all variants take: ")
     variants = result["variants"]
     # Nobody has more than 450 events, of which TWIN sees 128; whole lives in clusters hold them all.
     assert variants["twin_v2"]["clusters"]["max_size"] <= 20

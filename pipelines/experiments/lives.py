@@ -71,7 +71,8 @@ def lives(study: Study) -> Outcome:
         pairs = (values["twin_v2"]["gauc_per_seed"], values[name]["gauc_per_seed"])
         values[name]["p_against_twin_v2"] = None if name == "twin_v2" else paired_p(*pairs)
     verdicts, warnings = _verdicts(values)
-    return Outcome(verdicts, warnings, _blocks(values), {"variants": values, "oracle": study.data.oracle})
+    values_of_all = {"variants": values, "oracle": study.data.oracle}
+    return Outcome(verdicts, warnings, _blocks(values), values_of_all, tuned="TWIN, whose rates all variants take")
 
 
 def _config(study: Study, variant: Variant, setting: Setting) -> TwinConfig:
@@ -83,7 +84,10 @@ def _clustered(study: Study, variant: Variant, vectors: ItemVectors) -> Prepared
     config = _config(study, variant, Setting("twin"))
     how = {field: getattr(config, field) for field in _CLUSTERING_FIELDS}
     identity = study.identity_of("twin", CLUSTERING_CODE, clustering=how)
-    return cluster_data(study.data, vectors, config, study.folder("clustered", identity))
+    folder = study.folder("clustered", identity)
+    if not folder.is_dir():
+        study.display.within(0, f"{variant.title}, clustering the histories")
+    return cluster_data(study.data, vectors, config, folder)
 
 
 def _cell(

@@ -74,12 +74,14 @@ class Outcome:
         warnings: Sentences that must be read first: where the claim does not hold.
         blocks: Text, tables and pictures in order.
         values: The same as JSON values.
+        tuned: Whose learning rates were chosen within the budget.
     """
 
     verdicts: list[str]
     warnings: list[str]
     blocks: Sequence[Block]
     values: dict[str, Any]
+    tuned: str = "every model"
 
 
 def render(heading: str, outcome: Outcome, record: Sequence[tuple[str, str]]) -> str:

@@ -83,7 +83,7 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
         "events": _counts(prepared),
         "budget": budget.name,
         "seeds": study.seeds,
-        "search_space": _search_space(study, request.name),
+        "search_space": _search_space(study, outcome.tuned),
         "seconds": round(time.monotonic() - started, 1),
         "config": config.to_yaml(),
     }
@@ -148,12 +148,11 @@ def _counts(prepared: Prepared) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in events.items())
 
 
-def _search_space(study: Study, experiment: str) -> str:
-    who = "TWIN, whose rates all variants take" if experiment == "lives" else "every model"
+def _search_space(study: Study, tuned: str) -> str:
     factors = ", ".join(f"{factor:g}" for factor in study.budget.rate_factors)
     config = study.config
     return (
-        f"{who}: factors {factors} on both learning rates (embeddings {config.embedding_learning_rate:g}, "
+        f"{tuned}: factors {factors} on both learning rates (embeddings {config.embedding_learning_rate:g}, "
         f"all else {config.dense_learning_rate:g}), one training each with seed {study.seeds[0]}; the one with the "
         f"highest AUC on the eval split is kept; {config.epochs} epoch(s) over the same training targets"
     )
