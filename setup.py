@@ -26,6 +26,8 @@ REFRESH = [
     "apache-beam>=2.60,<3",
     "numpy>=1.26,<3",
     "pyarrow>=10",
+    "pydantic>=2.6,<3",
+    "pyyaml>=6",
 ]
 PIPELINES = [
     "tfx>=1.16,<1.22",

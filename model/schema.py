@@ -48,6 +48,12 @@ class DatasetSchema:
     completion: Feature | None = None
     duration: Feature | None = None
 
+    @property
+    def config_file(self) -> Path | None:
+        """`config.yaml` of the schema folder, the configuration that suits the data set; None where there is none."""
+        file = self.folder / "config.yaml"
+        return file if file.is_file() else None
+
     def columns(self, table: Table) -> tuple[Feature, ...]:
         """The columns a raw table must have."""
         if table == "items":

@@ -14,7 +14,7 @@ from model.errors import UserError
 from serving.client import Client, Prediction, Signature
 from serving.last_run import last_model_dir
 from serving.server.json_values import to_array
-from serving.server.status import ServingError
+from serving.server.serving_error import ServingError
 from serving.tensors import TensorError, decode
 from serving.warmup import first_predict_request
 

@@ -110,7 +110,7 @@ def _serve_embedded(
     from serving.server.model_server import ModelServer
     from serving.server.options import ServerOptions, single_model
     from serving.server.run import run_until_stopped
-    from serving.server.status import ServingError
+    from serving.server.serving_error import ServingError
 
     options = ServerOptions(
         models=(single_model(model_name, str(model_dir.resolve())),),

@@ -19,7 +19,7 @@ from serving.publisher import publish
 from serving.server.model_store import ModelStore
 from serving.server.predictor import predict
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 from serving.server.version import State
 
 POLL_S = 0.02

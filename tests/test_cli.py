@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,17 @@ def test_mistakes_in_small_files_are_told_before_the_pipeline_starts(
     assert in_process(["run", *options], monkeypatch) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_schema_folder_brings_its_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = tmp_path / "mine"
+    shutil.copytree(ROOT / "schemas" / "simulated", schema)
+    (schema / "config.yaml").write_text("heads: 0\n")
+    (tmp_path / "dataset.json").write_text(json.dumps({"schema": str(schema), "split": BORDERS}))
+    assert in_process(["run", "--data", str(tmp_path)], monkeypatch) == 2
+    assert f"{schema / 'config.yaml'}: heads" in capsys.readouterr().err
 
 
 def test_an_unknown_model_is_told_before_the_pipeline_starts(

@@ -13,7 +13,7 @@ import tensorflow as tf
 from serving.publisher import publish
 from serving.server.inference import Classes
 from serving.server.json_examples import read_examples, write_classes, write_regressions
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 from tests.rest_support import MODEL, ask, error, served_rest
 from tests.server_models import export_example_reader
 

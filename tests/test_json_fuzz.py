@@ -16,7 +16,7 @@ from serving.server.json_examples import read_examples
 from serving.server.json_parser import _SlowParser, parse_json
 from serving.server.json_tensor import parse_body, read_inputs
 from serving.server.json_text import dump
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 from serving.tensors import dtype_of
 
 TYPES = {

@@ -9,7 +9,7 @@ import pytest
 
 from serving.server import json_parser
 from serving.server.json_parser import parse_json
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 
 
 @pytest.mark.parametrize(

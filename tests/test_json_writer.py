@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.server.json_tensor import Format
 from serving.server.json_writer import write_outputs
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 
 
 def write(form: Format, **outputs: Any) -> str:

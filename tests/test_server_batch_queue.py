@@ -16,7 +16,7 @@ from serving.server.batching_parameters import (
 )
 from serving.server.model_server import ModelServer
 from serving.server.options import ServerOptions
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 from serving.server.text_proto import TextProtoError
 from tests.test_server_batching import FOR_EVER, parameters_file
 

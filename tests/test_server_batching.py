@@ -26,7 +26,7 @@ from serving.server.batching_parameters import (
 from serving.server.metrics import PADDING_SIZE, WRAPPED_RUN_COUNT
 from serving.server.model_server import ModelServer
 from serving.server.options import ServerOptions, single_model
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 from tests.server_models import export, exporter
 from tests.test_server_grpc import fails, request
 

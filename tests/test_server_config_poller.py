@@ -10,7 +10,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving.server.config_poller import ConfigPoller
 from serving.server.model_store import ModelStore
-from serving.server.status import ServingError
+from serving.server.serving_error import ServingError
 from serving.server.version import State
 from tests import store_support
 from tests.store_support import POLL_S, Config, Put, answer, config, running, states

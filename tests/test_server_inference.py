@@ -30,7 +30,7 @@ from serving.server.inference_messages import (
 from serving.server.model_server import ModelServer
 from serving.server.options import ServerOptions, single_model
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 from tests.grpc_support import INVALID, fails
 from tests.server_models import export_example_reader
 

@@ -7,7 +7,7 @@ import pytest
 
 from serving.server.model_store import ModelStore
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 from serving.server.version import State
 from tests import store_support
 from tests.store_support import Put, answer, code_of, config, running, states

@@ -166,7 +166,7 @@ def test_loads_and_warm_up_are_counted(server: ModelServer, model_dir: Path) -> 
 
 def test_a_failed_load_is_counted(server: ModelServer, tmp_path: Path) -> None:
     from serving.server.loader import ServableLoader
-    from serving.server.status import ServingError
+    from serving.server.serving_error import ServingError
 
     export(tmp_path / "1")
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"broken")

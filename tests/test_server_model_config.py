@@ -11,7 +11,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from serving.server.aspired import aspired_versions
 from serving.server.model_config import ModelConfigError, check_models, local_base_path, read_model_config
 from serving.server.options import single_model
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 from serving.server.text_proto import TextProtoError, read_text_proto
 
 FULL = """

@@ -20,7 +20,7 @@ from serving.server.model_store import ModelStore
 from serving.server.options import single_model
 from serving.server.predictor import predict
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 from serving.server.version import State
 from serving.server.warm_up import warm_up
 from tests import store_support

@@ -12,7 +12,7 @@ import numpy as np
 from serving.server.model_store import ModelStore
 from serving.server.predictor import predict
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 from serving.server.version import State
 from tests import store_support
 from tests.store_support import POLL_S, Put, answer, code_of, config, running, states

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import inference_pb2, prediction_log_pb2
 
 from serving.server.inference import CLASSIFY_METHOD, REGRESS_METHOD
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 from serving.server.warm_up import MAX_RECORDS, warm_up
 from serving.tensors import encode
 from serving.warmup import WARMUP_FILE

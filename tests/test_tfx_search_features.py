@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from model.config import InterestName
 from model.schema import load_schema
-from pipelines.search_features import load_search_features
+from pipelines.pretrained_search import load_search_features
 from pipelines.tfx.dag import components
 from pipelines.tfx.local_runner import run
 from pipelines.tfx.plan import make_plan

@@ -16,8 +16,9 @@ class SimSoft(TwoStage):
         r_i = (W_b e_i) . (W_a e_a)        (SIM, Eq. 1, soft search)
 
     As in TWIN (section 4.2) e are pre-trained item embeddings and their inner product is the score: W_a and W_b belong
-    to SIM's auxiliary task that trains e, whose part the pre-training takes. The search is exact; SIM approximates it
-    by maximum inner product search. The ESU is TWIN's, as for every two-stage model.
+    to SIM's auxiliary task that trains e, whose part the pre-training takes (`pipelines.pretrained_search` trains
+    `model.sim_auxiliary`). The search is exact; SIM approximates it by maximum inner product search. The ESU is TWIN's,
+    as for every two-stage model.
 
     The item table holds `search["embedding"]`: float32 [R, search_width]; zero = no embedding. Such a behaviour scores
     0, and for such a target the newest behaviours are retrieved.

@@ -15,7 +15,8 @@ def run(
         typer.Option(help="Schema folder, or the name of one under schemas/. Default: the one in DATA/dataset.json."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file with the model's configuration. Default: the built-in one.")
+        Path | None,
+        typer.Option(help="YAML file with the model's configuration. Default: the schema's config.yaml, or built-in."),
     ] = None,
     model: Annotated[
         str | None,
@@ -43,9 +44,9 @@ def run(
     console = Console(stderr=as_json)
     _check_paths(data, config)
     chosen_schema = schema or _declared_schema(data)
-    _check_content(data, chosen_schema, config, model)
+    chosen_config = _checked_config(data, chosen_schema, config, model)
     where = run_dir or Path("runs") / data.resolve().name
-    request = RunRequest(where, data, chosen_schema, config, tuple(beam_args or ()), model)
+    request = RunRequest(where, data, chosen_schema, chosen_config, tuple(beam_args or ()), model)
     console.print(f"Running the pipeline on {data}; the full log is {request.log}", highlight=False, soft_wrap=True)
     try:
         summary = run_pipeline(request, console)
@@ -67,20 +68,22 @@ def _check_paths(data: Path, config: Path | None) -> None:
     if not data.is_dir():
         raise UserError(f"--data {data}: no such folder; expected one that holds events, items and optionally users")
     if config is not None and not config.is_file():
-        raise UserError(f"--config {config}: no such file; leave the option out for the built-in configuration")
+        raise UserError(f"--config {config}: no such file; leave the option out for the schema's or the built-in one")
 
 
-def _check_content(data: Path, schema: str, config: Path | None, model: str | None) -> None:
-    """Tells mistakes in the small files before the half minute that importing TFX takes."""
+def _checked_config(data: Path, schema: str, config: Path | None, model: str | None) -> Path | None:
+    """The configuration's file. Tells mistakes in the small files before the half minute that importing TFX takes."""
     from model.config import TwinConfig, interest_name
     from model.schema import load_schema
     from pipelines.tfx.dataset_json import read_borders
 
-    TwinConfig.load(config)
     if model is not None:
         interest_name(model)
-    load_schema(schema)
+    of_schema = load_schema(schema).config_file
+    chosen = config or of_schema
+    TwinConfig.load(chosen)
     read_borders(data / "dataset.json")
+    return chosen
 
 
 def _declared_schema(data: Path) -> str:

@@ -19,7 +19,7 @@ def ablation(study: Study) -> Outcome:
     values = {
         model: summarise(runs[model])
         | {
-            "p_against_twin": paired_p([r["gauc"] for r in runs["twin"]], [r["gauc"] for r in runs[model]])
+            "p_of_gauc_against_twin": paired_p([r["gauc"] for r in runs["twin"]], [r["gauc"] for r in runs[model]])
             if "twin" in runs and model != "twin"
             else None,
             "serving_p50_ms": serving_cell(study, model)["p50_ms"],
@@ -45,7 +45,7 @@ def ablation(study: Study) -> Outcome:
             title(model),
             plus_minus(values[model]["auc"], values[model]["auc_std"]),
             plus_minus(values[model]["gauc"], values[model]["gauc_std"]),
-            number(values[model]["p_against_twin"]),
+            number(values[model]["p_of_gauc_against_twin"]),
             number(values[model]["serving_p50_ms"], 2),
         ]
         for model in models

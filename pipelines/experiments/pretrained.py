@@ -10,7 +10,7 @@ from model.config import TwinConfig
 from model.search_features import SearchArray
 from model.train import Progress
 from pipelines.experiments.dataset import Prepared
-from pipelines.search_features import PRE_TRAINED, ItemEmbeddings, features_from, pretrain_embeddings
+from pipelines.pretrained_search import PRE_TRAINED, ItemEmbeddings, features_from, pretrain_embeddings
 
 
 def search_arrays(data: Prepared, config: TwinConfig, file: Path, progress: Progress) -> dict[str, SearchArray]:

@@ -138,8 +138,7 @@ def _machine() -> str:
 def _config(request: ExperimentRequest, data: Path) -> TwinConfig:
     if request.config is not None:
         return TwinConfig.load(request.config)
-    own = load_schema(read_schema_name(data / "dataset.json")).folder / "config.yaml"
-    return TwinConfig.load(own if own.is_file() else None)
+    return TwinConfig.load(load_schema(read_schema_name(data / "dataset.json")).config_file)
 
 
 def _counts(prepared: Prepared) -> str:

@@ -5,7 +5,7 @@ from tfx.types.standard_artifacts import Examples, InferenceResult, TransformGra
 
 from model.config import TwinConfig
 from model.schema import load_schema
-from pipelines.search_features import fit_search_features, save_search_features
+from pipelines.pretrained_search import fit_search_features, save_search_features
 from pipelines.tfx.example_gen import CATALOG_SPLIT
 from pipelines.tfx.files import local_path, split_files
 from pipelines.tfx.progress import emit
@@ -23,7 +23,7 @@ def SearchFeatures(  # noqa: N802
     code_fingerprint: tfx.dsl.components.Parameter[str],
     search_features: tfx.dsl.components.OutputArtifact[InferenceResult],
 ) -> None:
-    """Learns from the `train` split alone; see `pipelines.search_features`.
+    """Learns from the `train` split alone; see `pipelines.pretrained_search`.
 
     Args:
         examples: Per-user Examples.

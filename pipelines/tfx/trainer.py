@@ -10,7 +10,7 @@ from model.config import TwinConfig
 from model.schema import load_schema
 from model.train import train
 from model.warm_start import WarmStartError, why_cold
-from pipelines.search_features import load_search_features
+from pipelines.pretrained_search import load_search_features
 from pipelines.tfx.example_gen import CATALOG_SPLIT
 from pipelines.tfx.files import local_path, servable_path, split_files
 from pipelines.tfx.progress import emit

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.server.batching_parameters import BatchingParameters
-from serving.server.status import Code, ServingError, invalid
+from serving.server.serving_error import Code, ServingError, invalid
 
 # A condition refuses to wait for centuries.
 _LONGEST_WAIT_S = 3600.0

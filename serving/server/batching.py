@@ -16,7 +16,7 @@ from serving.server.metrics import (
     QUEUING_LATENCY,
     WRAPPED_RUN_COUNT,
 )
-from serving.server.status import Code, ServingError, invalid
+from serving.server.serving_error import Code, ServingError, invalid
 
 Array = NDArray[np.generic]
 Run = Callable[[Mapping[str, Array], Sequence[str], int], list[Array]]

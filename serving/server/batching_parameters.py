@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.server import config_messages
-from serving.server.status import Code, ServingError, invalid
+from serving.server.serving_error import Code, ServingError, invalid
 from serving.server.text_proto import TextProtoError, read_text_proto
 
 PER_MODEL_FILE = "batching_params.pbtxt"

@@ -6,7 +6,7 @@ import threading
 from model.errors import UserError
 from serving.server.model_config import read_model_config
 from serving.server.model_store import ModelStore
-from serving.server.status import ServingError
+from serving.server.serving_error import ServingError
 
 _log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from serving.server.model_info import check_metadata_fields, model_metadata, mod
 from serving.server.model_store import ModelStore
 from serving.server.predictor import predict_message
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError, invalid
+from serving.server.serving_error import Code, ServingError, invalid
 
 _log = logging.getLogger(__name__)
 _MAX_MESSAGE_BYTES = 1024

@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.server.predictor import DEFAULT_SIGNATURE
 from serving.server.servable import Servable
-from serving.server.status import invalid
+from serving.server.serving_error import invalid
 
 Array = NDArray[np.generic]
 

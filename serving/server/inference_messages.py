@@ -10,7 +10,7 @@ from serving.server import inference
 from serving.server.inference import Classes, Heads
 from serving.server.predictor import DEFAULT_SIGNATURE
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError, invalid
+from serving.server.serving_error import Code, ServingError, invalid
 
 Array = NDArray[np.generic]
 

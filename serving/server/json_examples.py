@@ -10,7 +10,7 @@ from tensorflow.core.framework import types_pb2
 from serving.server.inference import Classes
 from serving.server.json_text import FLOAT_DIGITS, decimal_texts, dump, quote
 from serving.server.json_values import is_base64, to_array, type_text
-from serving.server.status import invalid
+from serving.server.serving_error import invalid
 
 Array = NDArray[np.generic]
 

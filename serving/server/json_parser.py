@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any, NoReturn
 
-from serving.server.status import ServingError, invalid
+from serving.server.serving_error import ServingError, invalid
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # Every surrogate escape is one of a pair.

@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from serving.server.json_parser import parse_json
 from serving.server.json_text import dump
 from serving.server.json_values import is_base64, to_array
-from serving.server.status import Code, ServingError, invalid
+from serving.server.serving_error import Code, ServingError, invalid
 
 Array = NDArray[np.generic]
 Inputs = Mapping[str, meta_graph_pb2.TensorInfo]

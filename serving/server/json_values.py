@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tensorflow.core.framework import types_pb2
 
 from serving.server.json_text import dump
-from serving.server.status import Code, ServingError, invalid
+from serving.server.serving_error import Code, ServingError, invalid
 from serving.tensors import dtype_of, type_name
 
 Array = NDArray[np.generic]

@@ -10,7 +10,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.server.json_tensor import Format
 from serving.server.json_text import DOUBLE_DIGITS, FLOAT_DIGITS, INDENT, decimal_texts, quote
-from serving.server.status import invalid
+from serving.server.serving_error import invalid
 from serving.tensors import type_name
 
 Array = NDArray[np.generic]

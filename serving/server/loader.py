@@ -12,7 +12,7 @@ from serving.server.batching_parameters import model_batching_parameters, server
 from serving.server.metrics import LOAD_ATTEMPT_COUNT, LOAD_LATENCY, WARMUP_LATENCY
 from serving.server.options import ServerOptions
 from serving.server.servable import Servable
-from serving.server.status import ServingError
+from serving.server.serving_error import ServingError
 from serving.server.warm_up import warm_up
 
 _log = logging.getLogger(__name__)

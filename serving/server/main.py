@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from serving.serve import check_model_dir
     from serving.server.model_server import ModelServer, host_and_port
     from serving.server.run import run_until_stopped
-    from serving.server.status import ServingError
+    from serving.server.serving_error import ServingError
 
     def announce(server: ModelServer) -> None:
         if server.grpc_port is not None:

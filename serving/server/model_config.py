@@ -8,7 +8,7 @@ from typing import TypeAlias
 from tensorflow_serving.config import model_server_config_pb2
 
 from model.errors import UserError
-from serving.server.status import invalid
+from serving.server.serving_error import invalid
 from serving.server.text_proto import read_text_proto
 
 PLATFORM = "tensorflow"

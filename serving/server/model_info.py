@@ -9,7 +9,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from serving.server.model_store import ModelStore
-from serving.server.status import Code, invalid
+from serving.server.serving_error import Code, invalid
 
 SIGNATURE_DEF = "signature_def"
 _HTML_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>\x7f"}

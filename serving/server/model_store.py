@@ -11,7 +11,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from serving.server.model_config import check_models
 from serving.server.servable import Servable
 from serving.server.served_model import Loader, ServedModel, servable_not_found
-from serving.server.status import Code, ServingError, invalid
+from serving.server.serving_error import Code, ServingError, invalid
 from serving.server.version import Version
 from serving.server.version_labels import Labels, labels_of, version_of_label
 

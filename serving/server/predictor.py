@@ -8,7 +8,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from serving.server.servable import INIT_OP, Servable
-from serving.server.status import Code, ServingError, invalid
+from serving.server.serving_error import Code, ServingError, invalid
 from serving.tensors import TensorError, decode, dtype_of, encode_typed, type_name
 
 DEFAULT_SIGNATURE = "serving_default"

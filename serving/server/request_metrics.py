@@ -12,7 +12,7 @@ from serving.server.metrics import (
     REQUEST_LATENCY,
     RUNTIME_LATENCY,
 )
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 
 _LONGEST_NAME = 256
 

@@ -20,7 +20,7 @@ from serving.server.model_store import ModelStore
 from serving.server.predictor import DEFAULT_SIGNATURE, predict
 from serving.server.request_metrics import count_examples, counted_request
 from serving.server.rest_path import Target, VersionTooLargeError, is_api, parse_target
-from serving.server.status import Code, ServingError, http_status, invalid
+from serving.server.serving_error import Code, ServingError, http_status, invalid
 
 _log = logging.getLogger(__name__)
 

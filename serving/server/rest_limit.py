@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.server.json_writer import write_error
-from serving.server.status import Code, http_status
+from serving.server.serving_error import Code, http_status
 
 # Requests that may wait for a thread, their bodies in memory.
 MAX_WAITING_REQUESTS = 128

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from serving.server.status import Code, ServingError, invalid
+from serving.server.serving_error import Code, ServingError, invalid
 
 # The paths are matched whole, with the query string, before %-decoding: so does the real one.
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.ASCII)

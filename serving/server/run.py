@@ -10,7 +10,7 @@ from types import FrameType
 
 from serving.server.model_server import ModelServer
 from serving.server.options import ServerOptions
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 
 _log = logging.getLogger(__name__)
 # Requests have 30 s of it.

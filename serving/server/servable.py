@@ -19,7 +19,7 @@ from serving.server.batch_scheduler import BatchScheduler
 from serving.server.batching import BatchingSession
 from serving.server.batching_parameters import BatchingParameters
 from serving.server.request_metrics import add_run
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 
 INIT_OP = "__saved_model_init_op"
 _SERVE_TAGS = {"serve"}

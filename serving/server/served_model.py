@@ -12,7 +12,7 @@ from pathlib import Path
 from serving.server.aspired import aspired_versions
 from serving.server.model_config import Config
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError
+from serving.server.serving_error import Code, ServingError
 from serving.server.version import State, Version
 
 _log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.server.servable import Servable
-from serving.server.status import ServingError
+from serving.server.serving_error import ServingError
 
 
 class State(enum.IntEnum):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from serving.server.model_config import Config
-from serving.server.status import Code, ServingError, invalid
+from serving.server.serving_error import Code, ServingError, invalid
 
 Labels = Mapping[str, Mapping[str, int]]
 

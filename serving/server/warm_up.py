@@ -7,7 +7,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.server.inference_messages import classify_message, multi_inference_message, regress_message
 from serving.server.predictor import predict_message
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError, invalid
+from serving.server.serving_error import Code, ServingError, invalid
 from serving.warmup import WARMUP_FILE, RecordError, WarmupError, read_warmup
 
 MAX_RECORDS = 1000

@@ -14,7 +14,7 @@ from model.catalog import read_catalog
 from model.config import TwinConfig
 from model.search_features import SearchArray
 from model.train import TrainingError, assign_search, build_ranker
-from pipelines.search_features import (
+from pipelines.pretrained_search import (
     ItemEmbeddings,
     cluster_embeddings,
     fit_search_features,
