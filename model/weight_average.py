@@ -23,14 +23,15 @@ class WeightAverage(tf.keras.callbacks.Callback):
         self._momentum = momentum
         self._weights: list[tf.Variable] = []
         self._averages: list[tf.Variable] = []
-        self._part = 0.0  # 1 - m^t
-        self._average = tf.function(self._step, autograph=False)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Starts with no step."""
         del logs
         self._weights = self.model.trainable_variables
         self._averages = [tf.Variable(tf.zeros_like(weight), trainable=False) for weight in self._weights]
+        self._part = 0.0  # 1 - m^t
+        # A function keeps the variables that it was traced with.
+        self._average = tf.function(self._step, autograph=False)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Takes a step's weights in."""

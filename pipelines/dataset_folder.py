@@ -143,9 +143,12 @@ def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
         raise DatasetFolderError(f"{out} cannot be created: {error.strerror}: {error.filename}") from error
     try:
         yield temporary
-        if out.exists():
+        if overwrite and out.exists():
             shutil.rmtree(out)
-        temporary.rename(out)
+        try:
+            temporary.rename(out)
+        except OSError as error:
+            raise DatasetFolderError(f"{out} was made by another process meanwhile: {error.strerror}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -16,6 +16,7 @@ from model.interest import CategoryError
 from model.schema import DatasetSchema
 from model.train import target_values
 from pipelines.experiments import checks
+from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.checks import check_labels, fit_models
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.request import ExperimentRequest
@@ -59,8 +60,10 @@ def test_a_split_of_one_class_is_told_before_training(positive: int, monkeypatch
     monkeypatch.setattr(checks, "target_values", lambda files, name, dtype: [np.full(600, positive > 0, np.float32)])
     data = cast(Prepared, SimpleNamespace(data=Path("mine"), files=lambda split: []))
     with pytest.raises(UserError, match=f"mine: {positive} of the 600 targets in the test split have label 1"):
-        check_labels(data, "overall")
-    check_labels(data, "efficiency")
+        check_labels(data, "overall", BUDGETS["quick"])
+    check_labels(data, "efficiency", BUDGETS["quick"])
+    with pytest.raises(UserError, match="in the eval split have label 1"):
+        check_labels(data, "efficiency", BUDGETS["full"])
 
 
 @pytest.mark.parametrize(
@@ -90,8 +93,8 @@ def test_mistakes_in_dataset_json_are_told_at_once(change: dict[str, Any], expec
 
 def test_examples_that_are_damaged_are_told(tmp_path: Path) -> None:
     (tmp_path / "x.gz").write_bytes(b"no record")
-    message = r"prepared: a file is damaged .*; delete the folder to make it again"
-    with pytest.raises(UserError, match=message), _damage_told(Path("prepared")):
+    message = r"out: a file in prepared/ or clustered/ is damaged .*; delete both folders"
+    with pytest.raises(UserError, match=message), _damage_told(Path("out")):
         target_values([str(tmp_path / "x.gz")], "target/label", tf.float32)
 
 

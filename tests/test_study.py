@@ -14,10 +14,11 @@ import pytest
 from model.config import TwinConfig
 from model.errors import UserError
 from model.train import DivergedError
-from pipelines.experiments import ablation, dataset
+from pipelines.experiments import ablation, dataset, rolling
 from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.contenders import title
 from pipelines.experiments.dataset import Prepared, keep_first, made_aside, output_paths, prepare
+from pipelines.experiments.lives import lives
 from pipelines.experiments.overall import compare
 from pipelines.experiments.periods import Period
 from pipelines.experiments.rolling import _undefined
@@ -25,6 +26,7 @@ from pipelines.experiments.scored import METRICS, Scored
 from pipelines.experiments.study import Display, Setting, Study
 from pipelines.experiments.training import _Clock
 from pipelines.simulator import simulate
+from tests.training_data import user_row, write
 
 RATES = (0.3, 1.0, 3.0)
 
@@ -47,9 +49,8 @@ def test_the_rate_of_the_highest_eval_auc_is_chosen(tmp_path: Path, monkeypatch:
     assert study(tmp_path, monkeypatch, {0.3: None, 1.0: None, 3.0: 0.4}).tuned_rate("twin") == 3.0
 
 
-def test_without_an_eval_auc_there_is_no_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"TWIN: no learning rate has an AUC on the eval split, .* with --rates"):
-        study(tmp_path, monkeypatch, dict.fromkeys(RATES)).tuned_rate("twin")
+def test_a_model_that_diverges_at_every_rate_ends_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert study(tmp_path, monkeypatch, dict.fromkeys(RATES)).tuned_rate("twin") == 0.3
     assert study(tmp_path, monkeypatch, {1.0: None}).tuned_rate("twin") == 1.0
 
 
@@ -79,27 +80,37 @@ def test_a_pre_training_that_diverged_ends_one_model_only(tmp_path: Path, monkey
     assert [metrics["auc"] for metrics in (rolled["test"], *rolled["periods"])] == [None] * 3
     with pytest.raises(UserError, match="every training diverged"):
         one.sound_models()
+    one.display = cast(Display, SimpleNamespace(expect=lambda cells: None, start=lambda text: None, done=lambda: None))
+    served = ablation.ablation(one).values["models"]["sim_soft"]["serving_p50_ms"]
+    assert served is None
     (text,) = [text for text in compare(one, {"sim_soft": [result]}).warnings if "diverged" in text]
     assert text.startswith("SIM Soft: 1 of 1 trainings have no AUC")
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
 @pytest.mark.parametrize("diverged", ["twin", "twin_without_bias"])
 def test_an_ablation_that_diverged_is_no_verdict(
-    diverged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    diverged: str, seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = study(tmp_path, monkeypatch, {1.0: 0.5})
     two.models, two.display = ["twin", "twin_without_bias"], cast(Display, SimpleNamespace(expect=lambda cells: None))
     known = two.train
 
     def train(setting: Setting) -> dict[str, Any]:
-        test = known(setting)["test"] | {"gauc": None if setting.model == diverged else 0.6}
-        return {"eval": test, "test": test}
+        failed = setting.model == diverged and (seeds == 2 or setting.seed == 1)
+        test = known(setting)["test"] | {"gauc": None if failed else 0.6}
+        return {"eval": test, "test": test, "train": {"loss": None if failed else 0.5}}
+
+    def served(study: Study, model: str) -> dict[str, float]:
+        assert model != diverged
+        return {"p50_ms": 1.0}
 
     monkeypatch.setattr(two, "train", train)
-    monkeypatch.setattr(ablation, "serving_cell", lambda study, model: {"p50_ms": 1.0})
+    monkeypatch.setattr(ablation, "serving_cell", served)
     outcome = ablation.ablation(two)
     assert outcome.verdicts == []
-    assert outcome.warnings == [f"{title(diverged)} has no GAUC: nothing to compare."]
+    told = "has no GAUC: nothing to compare." if seeds == 2 else "was not timed: its first training diverged."
+    assert outcome.warnings == [f"{title(diverged)} {told}"]
 
 
 def test_rolling_pairs_periods_where_one_seed_allows_no_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +131,27 @@ def test_models_whose_training_diverged_are_left_out(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Study, "train", lambda self, s: {"train": {"loss": loss[s.model]}, "eval": {"auc": 0.5}})
     assert one.sound_models() == (["twin"], ["ETA was left out: its training diverged."])
     assert expected == [-1]
+
+
+def test_lives_ends_where_there_is_nothing_to_cluster_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = study(tmp_path, monkeypatch, {1.0: 0.5})
+    one.display = cast(Display, SimpleNamespace(expect=lambda cells: None))
+    monkeypatch.setattr(Study, "train", lambda self, s: {"train": {"loss": None}, "eval": {"auc": None}})
+    with pytest.raises(UserError, match="TWIN's training diverged, so there are no vectors to cluster by"):
+        lives(one)
+
+
+def test_rolling_counts_the_targets_that_no_model_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = study(tmp_path, monkeypatch, {1.0: 0.5})
+    one.models, one.display = ["sim_soft"], cast(Display, SimpleNamespace(expect=lambda cells: None))
+    undefined = dict.fromkeys(METRICS) | {"targets": 0}
+    monkeypatch.setattr(Study, "rolled", lambda *_: {"test": undefined, "periods": [undefined] * 2})
+    file = write(tmp_path / "users.gz", [user_row(np.random.default_rng(0), 25, 10)])
+    monkeypatch.setattr(rolling, "read_periods", lambda *_: [Period(10, [file]), Period(20, [])])
+    outcome = rolling.rolling(one)
+    assert outcome.values["targets_by_period"] == [10, 0]
+    (told,) = [text for text in outcome.warnings if text.startswith("Period")]
+    assert told == "Period 2, which begins at 20 ms, has no AUC: it has no target."
 
 
 def test_periods_without_an_auc_are_told() -> None:
@@ -160,6 +192,9 @@ def test_another_split_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
     moved = prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
     assert (first.fingerprint, first.folder) == (again.fingerprint, again.folder)
     assert moved.fingerprint != first.fingerprint and moved.folder != first.folder
+    (moved.folder / "encoders.json").unlink()
+    with pytest.raises(UserError, match=r"no encoders.json, .* delete the folder"):
+        prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
 
 
 def test_what_was_interrupted_leaves_nothing(tmp_path: Path) -> None:

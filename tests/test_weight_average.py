@@ -38,6 +38,18 @@ def test_is_the_weighted_mean_of_the_weights_after_each_step() -> None:
         assert not np.allclose(weight, third)
 
 
+def test_a_second_training_averages_its_own_steps() -> None:
+    average = WeightAverage(0.5)
+    for _ in range(2):
+        model = tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(2,))])
+        model.compile(tf.keras.optimizers.legacy.SGD(0.1), "mse")
+        recorder = _Recorder()
+        model.fit(np.ones([2, 2]), np.ones([2, 1]), batch_size=1, verbose=0, callbacks=[recorder, average])
+        for at, weight in enumerate(model.trainable_variables):
+            first, second = (step[at] for step in recorder.seen)
+            np.testing.assert_allclose(weight, (first + 2 * second) / 3, rtol=1e-6)
+
+
 def test_the_item_table_is_made_of_the_averages(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     file = write(tmp_path / "users.gz", [user_row(rng, 25, 10) for _ in range(8)])

@@ -16,13 +16,15 @@ def ablation(study: Study) -> Outcome:
     models = study.models
     study.display.expect(len(models) * (len(study.budget.rate_factors) + len(study.seeds)))
     runs = {model: [run["test"] for run in study.tuned_results(model)] for model in models}
+    served = {model for model in models if study.sound(model)}
+    study.display.expect(len(served) - len(models))
     values = {
         model: summarise(runs[model])
         | {
             "p_of_gauc_against_twin": paired_p([r["gauc"] for r in runs["twin"]], [r["gauc"] for r in runs[model]])
             if "twin" in runs and model != "twin"
             else None,
-            "serving_p50_ms": serving_cell(study, model)["p50_ms"],
+            "serving_p50_ms": serving_cell(study, model)["p50_ms"] if model in served else None,
         }
         for model in models
     }
@@ -33,6 +35,10 @@ def ablation(study: Study) -> Outcome:
         whole, without = values["twin"]["gauc"], values[model]["gauc"]
         if whole is None or without is None:
             undefined.append(f"{title(model if without is None else 'twin')} has no GAUC: nothing to compare.")
+            continue
+        if not {model, "twin"} <= served:
+            missing = title("twin" if model in served else model)
+            undefined.append(f"{missing} was not timed: its first training diverged.")
             continue
         gap = whole - without
         slower = values[model]["serving_p50_ms"] / values["twin"]["serving_p50_ms"]

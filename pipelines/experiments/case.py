@@ -22,8 +22,8 @@ _NEW = 2**40  # more than any history's length
 def case(study: Study) -> Outcome:
     """Shows the same target to every two-stage model."""
     study.display.expect(len(study.models) * (len(study.budget.rate_factors) + 1))
-    models, remarks = study.sound_models()
     request, about = _the_case(study)
+    models, remarks = study.sound_models()
     values = {model: _case_cell(study, model, request) for model in models}
     ids = {about["item_id"]} | {r["item_id"] for v in values.values() for r in (*v["searched"], *v["weighed"])}
     texts = describe_items(study.data.data, study.data.schema, ids)

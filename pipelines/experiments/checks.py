@@ -16,21 +16,22 @@ _BY_CATEGORY = "sim_hard"
 _WITHOUT_METRICS = ("consistency", "case", "efficiency")
 
 
-def check_labels(data: Prepared, experiment: str) -> None:
-    """Sees that the test split has both classes, where the experiment compares by AUC.
+def check_labels(data: Prepared, experiment: str, budget: Budget) -> None:
+    """Sees that a split has both classes: test, where the experiment compares by AUC; eval, where it chooses a rate.
 
     Raises:
-        UserError: If it has not.
+        UserError: If one has not.
     """
-    if experiment in _WITHOUT_METRICS:
-        return
-    labels = np.concatenate([np.zeros(0, np.float32), *target_values(data.files("test"), "target/label", tf.float32)])
-    positive = int((labels > 0.5).sum())
-    if positive in (0, len(labels)):
-        raise UserError(
-            f"{data.data}: {positive:,} of the {len(labels):,} targets in the test split have label 1, so no AUC is "
-            "defined; move the split's borders in dataset.json, or check the label column"
-        )
+    splits = ["eval"] * (len(budget.rate_factors) > 1) + ["test"] * (experiment not in _WITHOUT_METRICS)
+    for split in splits:
+        values = target_values(data.files(split), "target/label", tf.float32)
+        labels = np.concatenate([np.zeros(0, np.float32), *values])
+        positive = int((labels > 0.5).sum())
+        if positive in (0, len(labels)):
+            raise UserError(
+                f"{data.data}: {positive:,} of the {len(labels):,} targets in the {split} split have label 1, so no "
+                "AUC is defined; move the split's borders in dataset.json, or check the label column"
+            )
 
 
 def fit_models(

@@ -3,22 +3,21 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-
 from model.config import TwinConfig
 from model.item_table import ItemTable
+from model.servable_table import TableRows
 from pipelines.beam_options import beam_options
 from pipelines.clustering.durations import catalog_durations
 from pipelines.clustering.job import cluster_examples
-from pipelines.clustering.vectors import ItemVectors, save_vectors, with_durations
+from pipelines.clustering.vectors import ItemVectors, save_vectors, table_vectors, with_durations
 from pipelines.experiments.dataset import Prepared, made_aside
 from pipelines.preprocess.split_config import SPLITS
 
 
 def item_vectors(data: Prepared, table: ItemTable) -> ItemVectors:
-    """The projections of an item table of float32, with durations where the schema has them."""
-    values = table.projection.numpy()[1:]
-    vectors = ItemVectors(table.ids.numpy()[1:], values, np.ones(values.shape[1], np.float32))
+    """The projections of an item table, with durations where the schema has them."""
+    rows = TableRows(table.ids.numpy(), table.projection.numpy(), table.scale.numpy(), {})
+    vectors = table_vectors(rows)
     if data.schema.duration is None:
         return vectors
     return with_durations(vectors, *catalog_durations(data.files("catalog"), data.schema.duration))

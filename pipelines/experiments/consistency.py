@@ -27,6 +27,8 @@ def consistency(study: Study) -> Outcome:
     themes = functools.cache(lambda: simulated_themes(study.data.data))
     values = {model: _hits_cell(study, model, themes) for model in models}
     aged = _aged_cell(study) if "twin" in models else {}
+    if not aged:
+        study.display.expect(-("twin" in study.models))
     retrieved = study.config.retrieved
     verdicts: list[str] = []
     at_k = {model: values[model]["hit_at"].get(str(retrieved)) for model in models}

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +21,11 @@ from tfx_bsl.public import tfxio
 from model.catalog import CatalogRows, read_catalog
 from model.config import TwinConfig
 from model.encoders import Encoders
+from model.errors import UserError
 from model.feature import Table
 from model.schema import DatasetSchema, load_schema
 from pipelines.beam_options import beam_options
+from pipelines.dataset_folder import DatasetFolderError
 from pipelines.example_schema import catalog_example_schema, user_example_schema
 from pipelines.experiments.cells import fingerprint
 from pipelines.preprocess.job import OutputPaths, preprocess
@@ -78,7 +81,7 @@ def prepare(data: Path, config: TwinConfig, cache: Path) -> Prepared:
         cache: Folder of the results.
 
     Raises:
-        UserError: If tables, schema or `dataset.json` are unusable.
+        UserError: If tables, schema or `dataset.json` are unusable, or the folder of the results was damaged.
     """
     about = data / "dataset.json"
     schema, oracle = load_schema(read_schema_name(about)), read_oracle(about)
@@ -98,8 +101,12 @@ def prepare(data: Path, config: TwinConfig, cache: Path) -> Prepared:
     }
     of_all = fingerprint(identity)
     folder = cache / of_all[:16]
-    if not (folder / "encoders.json").is_file():
+    if not folder.is_dir():
         _make(data, schema, split, config, folder)
+    if not (folder / "encoders.json").is_file():
+        raise UserError(
+            f"{folder}: no encoders.json, so it is not what was prepared; delete the folder to make it again"
+        )
     return Prepared(data, folder, schema, Encoders.load(folder / "encoders.json"), content, of_all, oracle)
 
 
@@ -132,8 +139,7 @@ def output_paths(temporary: Path, folder: Path) -> OutputPaths:
 @contextmanager
 def made_aside(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`, which takes its place when the block ends well, else goes; see `keep_first`."""
-    temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = folder.with_name(f".tmp-{folder.name}-{uuid.uuid4().hex[:8]}")
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -188,5 +194,10 @@ def simulated(parent: Path, users: int, events_per_user: int, items: int, target
     """A simulated data set in a folder of its own under `parent`, made unless it is there."""
     folder = parent / f"simulated-{users}x{events_per_user}-{items}-{targets or 'default'}"
     if not (folder / "dataset.json").is_file():
-        simulate(folder, users, events_per_user, items, targets=targets)
+        try:
+            simulate(folder, users, events_per_user, items, targets=targets)
+        except DatasetFolderError:
+            # Another process may have been first, with an equal one.
+            if not (folder / "dataset.json").is_file():
+                raise
     return folder

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.config import TwinConfig
+from model.errors import UserError
 from pipelines.clustering.vectors import ItemVectors
 from pipelines.experiments.charts import bars
 from pipelines.experiments.clustered import cluster_data, item_vectors
@@ -25,7 +26,7 @@ _CLUSTERING_FIELDS = (
     "clustering", "max_cluster_size", "partition_exponent", "completion_groups", "recluster_after",
     "short_term_length",
 )  # fmt: skip
-CLUSTERING_CODE = "pipelines.clustering.job"
+CLUSTERING_CODE = "pipelines.experiments.clustered"
 """The module on whose code, and that of all it imports, clustered histories depend."""
 
 
@@ -58,9 +59,16 @@ def lives(study: Study) -> Outcome:
     """Trains every variant with all seeds, at the learning rates that are best for TWIN.
 
     Histories are clustered once a variant, by the vectors of the first seed's TWIN.
+
+    Raises:
+        UserError: If that TWIN diverged.
     """
     study.display.expect(len(study.budget.rate_factors) + len(VARIANTS) * len(study.seeds))
     rate = study.tuned_rate("twin")
+    if not study.sound("twin"):
+        raise UserError(
+            "TWIN's training diverged, so there are no vectors to cluster by; name lower factors with --rates"
+        )
     vectors = item_vectors(study.data, study.ranker("twin").item_table)
     values: dict[str, dict[str, Any]] = {}
     for name, variant in VARIANTS.items():
@@ -94,7 +102,8 @@ def _cell(
     study: Study, name: str, variant: Variant, data: Prepared, vectors: ItemVectors, setting: Setting
 ) -> dict[str, Any]:
     config = _config(study, variant, setting)
-    identity = study.identity_of("twin", __name__, lives=name, config=config.to_yaml())
+    measured = {"config": config.to_yaml(), "targets": study.budget.measured_targets}
+    identity = study.identity_of("twin", __name__, lives=name, **measured)
 
     def make() -> dict[str, Any]:
         label = f"{variant.title}, seed {setting.seed}"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from model.train import count_targets
 from pipelines.experiments.charts import lines
 from pipelines.experiments.contenders import title
 from pipelines.experiments.overall import compare
@@ -25,9 +26,8 @@ def rolling(study: Study) -> Outcome:
         model: [mean_and_std([run["periods"][i]["auc"] for run in results])[0] for i in range(len(periods))]
         for model, results in runs.items()
     }
-    # A model whose pre-training diverged has scored none.
     every = [run for results in runs.values() for run in results]
-    targets = [max(run["periods"][i]["targets"] for run in every) for i in range(len(periods))]
+    targets = [count_targets(period.files, study.config.targets_per_window)[0] for period in periods]
     chart = lines(
         {title(m): list(enumerate(auc, start=1)) for m, auc in by_period.items()}, "period", "AUC", logarithmic=False
     )

@@ -69,8 +69,8 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     about = {"code_version": code_version(), "machine": _machine()}
     study = Study(prepared, config, budget, request.seeds or budget.seeds, models, request.out, display, about)
     started = time.monotonic()
-    with _damage_told(request.out / "prepared"):
-        check_labels(prepared, request.name)
+    with _damage_told(request.out):
+        check_labels(prepared, request.name, budget)
         outcome = EXPERIMENTS[request.name](study)
     outcome.warnings.extend([*remarks, *of_budget(budget)])
     record = {
@@ -107,13 +107,16 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
 
 
 @contextmanager
-def _damage_told(prepared: Path) -> Iterator[None]:
+def _damage_told(out: Path) -> Iterator[None]:
     """Says what to do where Examples that an earlier run made cannot be read any more."""
     try:
         yield
     except tf.errors.DataLossError as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{prepared}: a file is damaged ({reason}); delete the folder to make it again") from None
+        # TensorFlow does not name the file.
+        raise UserError(
+            f"{out}: a file in prepared/ or clustered/ is damaged ({reason}); delete both folders"
+        ) from None
 
 
 def code_version() -> str:

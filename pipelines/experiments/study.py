@@ -132,17 +132,10 @@ class Study:
     def tuned_rate(self, model: str) -> float:
         """The factor on the learning rates with which the first seed's AUC on the eval split is highest.
 
-        Raises:
-            UserError: If there is a choice, and the AUC of none is defined.
+        Trainings that diverged have none; where all have, the first factor stands for them.
         """
         tried = {setting: self.train(setting)["eval"]["auc"] for setting in self.search_space(model)}
-        known = {setting: auc for setting, auc in tried.items() if auc is not None}
-        if len(tried) > 1 and not known:
-            raise UserError(
-                f"{title(model)}: no learning rate has an AUC on the eval split, by which one is chosen: the split "
-                "lacks a class, or every training diverged; name one factor with --rates"
-            )
-        return max(known or tried, key=lambda setting: known.get(setting, 0.0)).rate
+        return max(tried, key=lambda setting: tried[setting] or 0.0).rate
 
     def tuned(self, model: str, seed: int = FIRST_SEED, history_length: int | None = None) -> Setting:
         """A training with the model's best learning rates."""
@@ -179,6 +172,10 @@ class Study:
 
         return self.cell(f"rolling-{setting.name}", identity, make)
 
+    def sound(self, model: str) -> bool:
+        """Whether the first seed's training with the best learning rates ended well."""
+        return self.train(self.tuned(model))["train"]["loss"] is not None
+
     def sound_models(self) -> tuple[list[str], list[str]]:
         """The models whose first training ended well, and what the report must say of the others.
 
@@ -187,7 +184,7 @@ class Study:
         Raises:
             UserError: If there is none.
         """
-        diverged = [model for model in self.models if self.train(self.tuned(model))["train"]["loss"] is None]
+        diverged = [model for model in self.models if not self.sound(model)]
         if len(diverged) == len(self.models):
             raise UserError("every training diverged; name lower factors on the learning rates with --rates")
         self.display.expect(-len(diverged))
