@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -148,7 +149,9 @@ def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
         try:
             temporary.rename(out)
         except OSError as error:
-            raise DatasetFolderError(f"{out} was made by another process meanwhile: {error.strerror}") from error
+            if error.errno == errno.ENOTEMPTY:
+                raise DatasetFolderError(f"{out} was made by another process meanwhile, and is kept") from error
+            raise DatasetFolderError(f"{out} cannot be put in place: {error.strerror}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

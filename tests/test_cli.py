@@ -143,6 +143,9 @@ def test_a_schema_folder_brings_its_configuration(
     (tmp_path / "dataset.json").write_text(json.dumps({"schema": str(schema), "split": BORDERS}))
     assert in_process(["run", "--data", str(tmp_path)], monkeypatch) == 2
     assert f"{schema / 'config.yaml'}: heads" in capsys.readouterr().err
+    (tmp_path / "mine.yaml").write_text("heads: -1\n")
+    assert in_process(["run", "--data", str(tmp_path), "--config", str(tmp_path / "mine.yaml")], monkeypatch) == 2
+    assert f"{tmp_path / 'mine.yaml'}: heads" in capsys.readouterr().err
 
 
 def test_an_unknown_model_is_told_before_the_pipeline_starts(

@@ -23,6 +23,17 @@ def test_of_two_that_make_one_folder_the_first_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_a_place_that_no_folder_can_take_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "empty")
+    with (
+        pytest.raises(DatasetFolderError, match="data cannot be put in place: Not a directory"),
+        new_dataset_folder(tmp_path / "data") as temporary,
+    ):
+        write(temporary, "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "empty"]
+
+
 def test_a_folder_is_replaced_where_asked_for(tmp_path: Path) -> None:
     for text in ("old", "new"):
         with new_dataset_folder(tmp_path / "data", overwrite=True) as temporary:

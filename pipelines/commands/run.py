@@ -46,8 +46,11 @@ def run(
     chosen_schema = schema or _declared_schema(data)
     chosen_config = _checked_config(data, chosen_schema, config, model)
     where = run_dir or Path("runs") / data.resolve().name
+    configured = f"configured by {chosen_config}" if chosen_config else "with the built-in configuration"
     request = RunRequest(where, data, chosen_schema, chosen_config, tuple(beam_args or ()), model)
-    console.print(f"Running the pipeline on {data}; the full log is {request.log}", highlight=False, soft_wrap=True)
+    console.print(
+        f"Running the pipeline on {data}, {configured}; the full log is {request.log}", highlight=False, soft_wrap=True
+    )
     try:
         summary = run_pipeline(request, console)
     except PipelineError as error:

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipelines.tfx.kubeflow_runner", description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the raw tables")
     parser.add_argument("--schema", required=True, help="schema folder, or the name of one under schemas/")
-    parser.add_argument("--config", type=Path, help="YAML file of the configuration")
+    parser.add_argument("--config", type=Path, help="YAML file of the configuration; default: the schema's or built-in")
     parser.add_argument("--run-dir", type=Path, required=True, help="folder of the published versions, in servable/")
     parser.add_argument("--pipeline-root", required=True, help="where artifacts go, such as gs://bucket/twin")
     parser.add_argument("--image", required=True, help="container image that holds this package")
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     try:
         schema = load_schema(parsed.schema)
-        plan = make_plan(parsed.data, schema, TwinConfig.load(parsed.config), parsed.run_dir)
+        plan = make_plan(parsed.data, schema, TwinConfig.load(parsed.config or schema.config_file), parsed.run_dir)
         if schema.folder.resolve().parent == SCHEMAS_DIR:
             # This package's own schemas lie elsewhere in the image; there the bare name finds them.
             plan = dataclasses.replace(plan, schema_folder=schema.name)

@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     try:
-        config = TwinConfig.load(parsed.config)
+        config = TwinConfig.load(parsed.config or load_schema(parsed.schema).config_file)
         if parsed.model is not None:
             config = dataclasses.replace(config, interest=interest_name(parsed.model))
         run(parsed.run_dir, parsed.data, parsed.schema, config, parsed.beam_args)
