@@ -127,12 +127,14 @@ def test_a_run_directory_in_use_is_refused(tmp_path: Path) -> None:
 def test_an_interrupt_ends_the_child_and_its_children(tmp_path: Path, sign: signal.Signals) -> None:
     # The grandchild ignores SIGINT, as Beam's workers do while they are busy.
     parent = f"""
-    import sys
+    import signal, sys
     from pathlib import Path
     from rich.console import Console
     sys.path.insert(0, {str(Path(__file__).parent)!r})
     from test_runner_process import scripted
     from pipelines.runner_process import run_pipeline
+    # Started by a shell in the background, the tests and all below them would ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     run_pipeline(scripted(Path({str(tmp_path)!r}), '''
     import os, signal, subprocess
     child = subprocess.Popen([sys.executable, "-c",
