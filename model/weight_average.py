@@ -21,8 +21,6 @@ class WeightAverage(tf.keras.callbacks.Callback):
     def __init__(self, momentum: float) -> None:
         super().__init__()
         self._momentum = momentum
-        self._weights: list[tf.Variable] = []
-        self._averages: list[tf.Variable] = []
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Starts with no step."""

@@ -92,18 +92,16 @@ def _clustered(study: Study, variant: Variant, vectors: ItemVectors) -> Prepared
     config = _config(study, variant, Setting("twin"))
     how = {field: getattr(config, field) for field in _CLUSTERING_FIELDS}
     identity = study.identity_of("twin", CLUSTERING_CODE, clustering=how)
-    folder = study.folder("clustered", identity)
-    if not folder.is_dir():
-        study.display.within(0, f"{variant.title}, clustering the histories")
-    return cluster_data(study.data, vectors, config, folder)
+    study.display.within(0, f"{variant.title}, clustering the histories")
+    return cluster_data(study.data, vectors, config, study.folder("clustered", identity))
 
 
 def _cell(
     study: Study, name: str, variant: Variant, data: Prepared, vectors: ItemVectors, setting: Setting
 ) -> dict[str, Any]:
     config = _config(study, variant, setting)
-    measured = {"config": config.to_yaml(), "targets": study.budget.measured_targets}
-    identity = study.identity_of("twin", __name__, lives=name, **measured)
+    targets = study.budget.measured_targets
+    identity = study.identity_of("twin", __name__, lives=name, config=config.to_yaml(), targets=targets)
 
     def make() -> dict[str, Any]:
         label = f"{variant.title}, seed {setting.seed}"

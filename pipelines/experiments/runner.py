@@ -139,9 +139,7 @@ def _machine() -> str:
 
 
 def _config(request: ExperimentRequest, data: Path) -> TwinConfig:
-    if request.config is not None:
-        return TwinConfig.load(request.config)
-    return TwinConfig.load(load_schema(read_schema_name(data / "dataset.json")).config_file)
+    return TwinConfig.load(request.config or load_schema(read_schema_name(data / "dataset.json")).config_file)
 
 
 def _counts(prepared: Prepared) -> str:
