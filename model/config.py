@@ -87,7 +87,7 @@ class TwinConfig:
         dense_learning_rate: Adam's rate for everything else. The paper's 5e-6 goes with batches of 8,192 and billions
             of samples a day.
         ema_momentum: Momentum of the average of the weights over steps that the trained model is (`WeightAverage`); 0 =
-            the weights of the last step. What SIM's searches are pre-trained by is not averaged.
+            the weights of the last step. SIM's pre-training ends with such an average too.
         shuffle_windows: Windows in the shuffle buffer.
         max_dead_letter_share: Share of bad rows above which preprocessing stops.
         min_auc: Evaluation AUC below which a model is not blessed.

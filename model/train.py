@@ -19,7 +19,7 @@ from model.ranker import TwinRanker
 from model.schema import DatasetSchema
 from model.search_features import SearchArray, check_given, values_of
 from model.warm_start import known_ids_of, warm_start
-from model.weight_average import WeightAverage
+from model.weight_average import weight_averages
 from model.windows import window_dataset
 
 Progress = Callable[[int, int, str], None]
@@ -139,13 +139,17 @@ def fit_ranker(
         ranker.compile(optimizer=ranker.optimizer_for_training())
     refresh = TableRefresh(ranker)
     steps = config.epochs * math.ceil(windows / config.users_per_batch)
-    averages = [WeightAverage(config.ema_momentum)] if config.ema_momentum else []
     started = time.monotonic()
     history = ranker.fit(
         window_dataset(files, schema, config, shuffle=True),
         epochs=config.epochs,
         verbose=0,
-        callbacks=[refresh, watch(steps), tf.keras.callbacks.TerminateOnNaN(), *averages],
+        callbacks=[
+            refresh,
+            watch(steps),
+            tf.keras.callbacks.TerminateOnNaN(),
+            *weight_averages(config.ema_momentum),
+        ],
     ).history
     seconds = time.monotonic() - started
     refresh.now()

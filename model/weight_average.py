@@ -25,15 +25,13 @@ class WeightAverage(tf.keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Starts with no step."""
         del logs
-        self._weights = self.model.trainable_variables
-        self._averages = [tf.Variable(tf.zeros_like(weight), trainable=False) for weight in self._weights]
         self._part = 0.0  # 1 - m^t
-        # A function keeps the variables that it was traced with.
-        self._average = tf.function(self._step, autograph=False)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Takes a step's weights in."""
         del batch, logs
+        if not self._part:
+            self._start()
         self._average()
         self._part = 1 - self._momentum * (1 - self._part)
 
@@ -43,6 +41,18 @@ class WeightAverage(tf.keras.callbacks.Callback):
         for weight, average in zip(self._weights, self._averages, strict=True):
             weight.assign(average / self._part)
 
+    def _start(self) -> None:
+        # Not before the first step, which makes the weights of layers that no input had shown their widths.
+        self._weights = self.model.trainable_variables
+        self._averages = [tf.Variable(tf.zeros_like(weight), trainable=False) for weight in self._weights]
+        # A function keeps the variables that it was traced with.
+        self._average = tf.function(self._step, autograph=False)
+
     def _step(self) -> None:
         for weight, average in zip(self._weights, self._averages, strict=True):
             average.assign(self._momentum * average + (1 - self._momentum) * weight)
+
+
+def weight_averages(momentum: float) -> list[WeightAverage]:
+    """The callbacks that a training with `ema_momentum` takes: none at 0, which would copy all weights each step."""
+    return [WeightAverage(momentum)] if momentum else []

@@ -21,6 +21,7 @@ from model.schema import DatasetSchema
 from model.search_features import SearchArray
 from model.sim_auxiliary import SimAuxiliary
 from model.train import DivergedError, Progress, TrainingError, count_targets
+from model.weight_average import weight_averages
 from model.windows import window_dataset
 
 _CLUSTERS = {"sim_cluster": SimCluster.clusters, "sim_cluster_plus": SimClusterPlus.clusters}
@@ -67,7 +68,7 @@ def fit_search_features(
 
     Args:
         schema: The data set's columns.
-        config: The configuration of the run; the pre-training has its rates, epochs, lengths and seed.
+        config: The configuration of the run; the pre-training has its rates, epochs, lengths, `ema_momentum` and seed.
         encoders: Vocabularies and buckets.
         train_files: Per-user Examples of the training split.
         catalog_files: Examples of the items.
@@ -120,6 +121,7 @@ def pretrain_embeddings(
                 on_train_batch_end=lambda _, logs: progress(next(steps), total, f"loss {logs['loss']:.4f}")
             ),
             tf.keras.callbacks.TerminateOnNaN(),
+            *weight_averages(config.ema_momentum),
         ],
     )
     rows = range(0, len(catalog.item_id), _CHUNK)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from model.catalog import read_catalog
 from model.config import TwinConfig
 from model.search_features import SearchArray
+from model.sim_auxiliary import SimAuxiliary
 from model.train import TrainingError, assign_search, build_ranker
 from pipelines.pretrained_search import (
     ItemEmbeddings,
@@ -86,6 +87,31 @@ def test_items_of_one_taste_are_nearer_by_inner_product(embeddings: ItemEmbeddin
     same = (TASTE[:, np.newaxis] == TASTE) & ~np.eye(12, dtype=bool)
     np.testing.assert_allclose(embeddings.values[:12].mean(axis=0), 0, atol=1e-5)  # all twelve occur equally often
     assert product[same].min() > product[TASTE[:, np.newaxis] != TASTE].max()
+
+
+def test_the_embeddings_are_of_averaged_weights(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[np.ndarray]] = []
+    models: list[SimAuxiliary] = []
+
+    class Recorded(SimAuxiliary):
+        def fit(self, *args: Any, callbacks: list[tf.keras.callbacks.Callback], **options: Any) -> Any:
+            models.append(self)
+            step = tf.keras.callbacks.LambdaCallback(
+                on_train_batch_end=lambda batch, logs: seen.append([w.numpy() for w in self.trainable_variables])
+            )
+            return super().fit(*args, callbacks=[step, *callbacks], **options)
+
+    monkeypatch.setattr("pipelines.pretrained_search.SimAuxiliary", Recorded)
+    averaged = pretrain_embeddings(toy_schema(), dataclasses.replace(CONFIG, ema_momentum=0.9), ENCODERS, *files)
+    shares = 0.9 ** np.arange(len(seen))[::-1]
+    (model,) = models
+    for at, weight in enumerate(model.trainable_variables):
+        expected = np.tensordot(shares / shares.sum(), np.stack([step[at] for step in seen]), 1)
+        np.testing.assert_allclose(weight, expected, atol=1e-5)
+    index = read_catalog(files[1], toy_schema(), ENCODERS, CONFIG).index
+    values = model.project(index).numpy()
+    # All but the unseen item occur equally often.
+    np.testing.assert_allclose(averaged.values, values - values[:12].mean(axis=0), atol=1e-5)
 
 
 def test_clusters_are_the_tastes(embeddings: ItemEmbeddings) -> None:
