@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from model.errors import UserError
 from model.schema import SCHEMAS_DIR, DatasetSchema
+from pipelines.aside import folder_aside
 
 ROWS_PER_SHARD = 1_000_000
 
@@ -137,12 +138,11 @@ def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
             raise DatasetFolderError(f"{out} exists already; choose another folder or pass --overwrite")
         if not (out / "dataset.json").is_file():
             raise DatasetFolderError(f"{out} has no dataset.json, so it is no data set folder: not overwritten")
-    temporary = out.parent / f".tmp-{out.name}-{os.getpid()}"
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise DatasetFolderError(f"{out} cannot be created: {error.strerror}: {error.filename}") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(folder_aside(out))
+        except OSError as error:
+            raise DatasetFolderError(f"{out} cannot be created: {error.strerror}: {error.filename}") from error
         yield temporary
         if overwrite and out.exists():
             shutil.rmtree(out)
@@ -152,8 +152,6 @@ def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
             if error.errno == errno.ENOTEMPTY:
                 raise DatasetFolderError(f"{out} was made by another process meanwhile, and is kept") from error
             raise DatasetFolderError(f"{out} cannot be put in place: {error.strerror}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_dataset_json(

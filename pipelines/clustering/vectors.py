@@ -1,9 +1,6 @@
 """The items' projections K_h W^h, in files that every worker maps into memory instead of loading them."""
 
 import dataclasses
-import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import UserError
+from pipelines.aside import folder_aside
 from pipelines.clustering.entries import Ints
 
 if TYPE_CHECKING:
@@ -60,16 +58,12 @@ def save_vectors(vectors: ItemVectors, folder: Path | str) -> None:
         folder: A folder that does not exist yet, on a file system that all workers share.
     """
     target = Path(folder)
-    temporary = target.parent / f".tmp-{target.name}-{uuid.uuid4().hex[:8]}"
-    temporary.mkdir(parents=True)
-    try:
+    with folder_aside(target) as temporary:
         for field in dataclasses.fields(vectors):
             value = getattr(vectors, field.name)
             if value is not None:
                 np.save(temporary / f"{field.name}.npy", value)
-        os.rename(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.rename(target)
 
 
 def load_vectors(folder: Path | str) -> ItemVectors:

@@ -2,25 +2,16 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from pipelines.aside import write_atomically
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
     """Hash of JSON values, whatever the order of their keys; 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Writes a file that is there whole or not at all."""
-    temporary = file.with_name(f".tmp-{os.getpid()}-{file.name}")
-    with temporary.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.rename(file)
 
 
 class CellStore:

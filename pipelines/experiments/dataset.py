@@ -5,7 +5,6 @@ import functools
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from model.encoders import Encoders
 from model.errors import UserError
 from model.feature import Table
 from model.schema import DatasetSchema, load_schema
+from pipelines.aside import folder_aside
 from pipelines.beam_options import beam_options
 from pipelines.dataset_folder import DatasetFolderError
 from pipelines.example_schema import catalog_example_schema, user_example_schema
@@ -139,13 +139,9 @@ def output_paths(temporary: Path, folder: Path) -> OutputPaths:
 @contextmanager
 def made_aside(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`, which takes its place when the block ends well, else goes; see `keep_first`."""
-    temporary = folder.with_name(f".tmp-{folder.name}-{uuid.uuid4().hex[:8]}")
-    temporary.mkdir(parents=True)
-    try:
+    with folder_aside(folder) as temporary:
         yield temporary
         keep_first(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def keep_first(made: Path, folder: Path) -> None:

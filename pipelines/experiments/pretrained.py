@@ -1,6 +1,5 @@
 """What SIM's searches read of items, pre-trained once per seed and learning rates for all three of them."""
 
-import os
 import zipfile
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from model.config import TwinConfig
 from model.search_features import SearchArray
 from model.train import Progress
+from pipelines.aside import file_aside
 from pipelines.experiments.dataset import Prepared
 from pipelines.pretrained_search import PRE_TRAINED, ItemEmbeddings, features_from, pretrain_embeddings
 
@@ -36,12 +36,8 @@ def _embeddings(data: Prepared, config: TwinConfig, file: Path, progress: Progre
         embeddings = pretrain_embeddings(
             data.schema, config, data.encoders, data.files("train"), data.files("catalog"), progress
         )
-        temporary = file.with_name(f".tmp-{os.getpid()}-{file.name}")
-        with temporary.open("wb") as stream:
+        with file_aside(file) as stream:
             np.savez(stream, ids=embeddings.ids, values=embeddings.values, seen=embeddings.seen)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.rename(file)
     return embeddings
 
 

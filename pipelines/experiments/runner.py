@@ -18,9 +18,9 @@ import tensorflow as tf
 from model.config import TwinConfig
 from model.errors import UserError
 from model.schema import load_schema
+from pipelines.aside import write_atomically
 from pipelines.experiments.ablation import ablation
 from pipelines.experiments.case import case
-from pipelines.experiments.cells import write_atomically
 from pipelines.experiments.checks import check_labels, fit_models, of_budget
 from pipelines.experiments.consistency import consistency
 from pipelines.experiments.dataset import Prepared, prepare, simulated

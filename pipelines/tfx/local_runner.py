@@ -16,6 +16,7 @@ from tfx import v1 as tfx
 from model.config import TwinConfig, interest_name
 from model.errors import UserError
 from model.schema import load_schema
+from pipelines.aside import write_atomically
 from pipelines.beam_options import IN_PROCESS_RUNNER
 from pipelines.tfx.component_watch import ComponentWatch
 from pipelines.tfx.dag import components
@@ -71,8 +72,8 @@ def run(
     except Exception as error:
         emit(watch.running or "pipeline", "failed", message=str(error), user_error=isinstance(error, UserError))
         raise
-    _write(run_dir / SUMMARY, json.dumps(summary, indent=2) + "\n")
-    _write(run_dir.parent / "latest", f"{run_dir}\n")
+    write_atomically(run_dir / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    write_atomically(run_dir.parent / "latest", f"{run_dir}\n")
     return summary
 
 
@@ -87,15 +88,6 @@ def _batch_by_bytes() -> None:
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
     flags.FLAGS.tfxio_use_byte_size_batching = True
-
-
-def _write(file: Path, text: str) -> None:
-    temporary = file.with_name(f".tmp-{file.name}-{os.getpid()}")
-    with temporary.open("w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.rename(file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
