@@ -69,7 +69,7 @@ class ExactSearchUnit(tf.keras.layers.Layer):
         cross = history.cross_at(at)
         alpha = self.relevance.of_retrieved(query, inherent, history.bias_at(at, cross, bias_tables))
         visible = valid[:, :, tf.newaxis, :]  # [B, N', 1, K]
-        attention = _masked_softmax(alpha, visible)
+        attention = masked_softmax(alpha, visible)
         pooled = tf.matmul(attention, inherent)  # [B, N, h, H]
         if self.relevance.cross.width:
             # Pooled apart: joining K_h and K_c first would copy every behaviour once more.
@@ -81,7 +81,8 @@ class ExactSearchUnit(tf.keras.layers.Layer):
         return Attended(output, tf.where(visible, alpha, -float("inf")), attention)
 
 
-def _masked_softmax(alpha: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+def masked_softmax(alpha: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Softmax over the last axis among what is valid; 0 elsewhere, and everywhere if nothing is."""
     # A finite stand-in for -inf keeps an empty history free of NaN; the product then makes its weights zero.
     masked = tf.where(valid, alpha, alpha.dtype.min)
     return tf.nn.softmax(masked) * tf.cast(valid, alpha.dtype)

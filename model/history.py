@@ -57,10 +57,14 @@ class History:
         if shared:
             bias += tf.transpose(tf.add_n(shared), [0, 2, 1])[:, :, tf.newaxis]
         if AGE in tables:
-            age = self._age(self.timestamp[:, tf.newaxis, :])  # [B, N', L]
+            age = self.ages()
             # One gather of scalars per head writes [B, h, N', L] directly; gathering rows would need a transpose of it.
             bias += tf.stack([tf.gather(column, age) for column in tf.unstack(tables[AGE], axis=1)], axis=1)
         return bias
+
+    def ages(self) -> tf.Tensor:
+        """Age buckets of all behaviours, int32 [B, N', L]."""
+        return self._age(self.timestamp[:, tf.newaxis, :])
 
     def spread(self) -> "History":
         """The same behaviours in the order of `model.top_k.spread`: what was liked of late lies close in time."""

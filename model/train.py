@@ -36,7 +36,7 @@ class DivergedError(TrainingError):
 
 @dataclasses.dataclass(frozen=True)
 class TrainReport:
-    """What a training did. `auc` and `loss` are those of the last epoch's training targets.
+    """What a training did. `auc` is that of the last epoch's training targets, `loss` that of its last batch.
 
     The loss holds what the long-term interest module learns by beside the targets, if anything.
     """
@@ -104,7 +104,7 @@ def train(
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What `fit_ranker` did: targets seen in all epochs, time, and the last epoch's AUC and loss, which may be NaN."""
+    """What `fit_ranker` did: targets of all epochs, time, the last epoch's AUC, the last batch's loss, if not NaN."""
 
     targets: int
     seconds: float

@@ -3,6 +3,9 @@
 import dataclasses
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from model.feature import Dtype
 from model.schema import DatasetSchema, item_key
 from pipelines.experiments.items import describe_items
@@ -26,6 +29,17 @@ def test_rows_that_the_pipeline_leaves_out_are_no_items(tmp_path: Path) -> None:
     (tmp_path / "items" / "1.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "items" / "2.csv").touch()
     assert describe_items(tmp_path, schema_of("int64"), {1, 2, 3}) == {1: "One", 3: "Three\nlines"}
+
+
+def test_an_id_of_another_encoding_is_no_item(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_bytes(b"item_id,title\na,One\n\xe9x,Two\n")
+    assert describe_items(tmp_path, schema_of("string"), {item_key("a")}) == {item_key("a"): "One"}
+
+
+def test_binary_ids_are_text(tmp_path: Path) -> None:
+    table = pa.table({"item_id": pa.array([b"a"], pa.binary()), "title": ["One"]})
+    pq.write_table(table, tmp_path / "items.parquet")
+    assert describe_items(tmp_path, schema_of("string"), {item_key("a")}) == {item_key("a"): "One"}
 
 
 def test_a_title_of_another_encoding_is_readable(tmp_path: Path) -> None:

@@ -208,6 +208,16 @@ def test_a_servable_is_timed_in_a_process_of_its_own(first: tuple[dict[str, Any]
     assert 0 < values["model_rss_mb"] < values["peak_rss_mb"]
 
 
+def test_a_servable_is_timed_with_no_more_candidates_than_it_takes(
+    first: tuple[dict[str, Any], Counted], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = dataclasses.replace(TINY, config={**TINY.config, "max_candidates": 7})
+    monkeypatch.setitem(globals(), "TINY", few)
+    result, _ = run(out, "efficiency", "avg_pooling")
+    assert result["models"]["avg_pooling"]["p50_ms"] > 0
+    assert "and 7 candidates a request" in (out / "efficiency" / "report.html").read_text()
+
+
 def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model dine; there are twin, avg_pooling, "):
         run(tmp_path, models="twin,dine")

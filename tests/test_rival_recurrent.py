@@ -74,14 +74,26 @@ def test_diens_auxiliary_loss_by_hand() -> None:
     inherent, cross, table = hand_world([[1.0, 0.0], [0.0, 1.0]])
     dien = DIEN(HAND, inherent, cross, table)
     dien.next_kernel.assign([[2.0], [0.0]])
-    # States 1 and 3 before the behaviours (1, 0) and (0, 1); the third is invisible. All negatives are zero vectors.
-    inherent.embeddings["item_id"].table.assign(tf.zeros([3, 2]))
+    # States 1 and 3 before the second and third behaviour. All visible ones have the same product with the kernel, and
+    # so has any negative; the last behaviour is invisible and never drawn.
     states = tf.constant([[[[1.0], [3.0], [5.0], [7.0]]]])
-    items = tf.constant([[[[9.0, 9.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]]])
+    items = tf.constant([[[[1.0, 9.0], [1.0, 0.0], [1.0, 1.0], [-50.0, 0.0]]]])
     visible = tf.constant([[[True, True, True, False]]])
-    expected = np.mean([-np.log(sigmoid(np.array(2.0))), -np.log(0.5)]) - np.log(0.5)
-    assert float(dien.auxiliary_loss(states, items, visible)) == pytest.approx(float(expected), rel=1e-5)
+    expected = np.mean([-np.log(sigmoid(s)) - np.log(1 - sigmoid(s)) for s in (np.array(2.0), np.array(6.0))])
+    for _ in range(20):
+        assert float(dien.auxiliary_loss(states, items, visible)) == pytest.approx(float(expected), rel=1e-5)
     assert float(dien.auxiliary_loss(states, items, visible & False)) == 0
+
+
+def test_diens_negatives_are_drawn_among_all_that_was_met() -> None:
+    inherent, cross, table = hand_world([[1.0, 0.0], [0.0, 1.0]])
+    dien = DIEN(HAND, inherent, cross, table)
+    dien.next_kernel.assign([[1.0], [0.0]])
+    states = tf.ones([1, 1, 2, 1])
+    items = tf.constant([[[[0.0, 0.0], [1.0, 0.0]]]])
+    drawn = {round(float(dien.auxiliary_loss(states, items, tf.ones([1, 1, 2], tf.bool))), 4) for _ in range(50)}
+    positive = np.log1p(np.exp(-1.0))
+    assert drawn == {round(float(positive + np.log(2)), 4), round(float(positive + np.log1p(np.exp(1.0))), 4)}
 
 
 def test_diens_auxiliary_loss_is_part_of_training_alone() -> None:

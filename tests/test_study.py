@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,7 +16,7 @@ from model.train import DivergedError
 from pipelines.experiments import ablation, dataset, rolling
 from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.contenders import title
-from pipelines.experiments.dataset import Prepared, keep_first, made_aside, output_paths, prepare
+from pipelines.experiments.dataset import Prepared, made_aside, output_paths, prepare
 from pipelines.experiments.lives import lives
 from pipelines.experiments.overall import compare
 from pipelines.experiments.periods import Period
@@ -111,6 +110,43 @@ def test_an_ablation_that_diverged_is_no_verdict(
     assert outcome.verdicts == []
     told = "has no GAUC: nothing to compare." if seeds == 2 else "was not timed: its first training diverged."
     assert outcome.warnings == [f"{title(diverged)} {told}"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "slower", "expected"),
+    [
+        ([0.50, 0.51, 0.52], 1.0, ("verdict", "Against the claim")),
+        ([0.59, 0.61, 0.60], 1.0, ("Not significant", "Against the claim")),
+        ([0.59, 0.61, 0.60], 2.0, ("Not significant", "verdict")),
+        ([0.50, 0.51, 0.52], 2.0, ("verdict", "Against the claim")),
+        ([0.70, 0.71, 0.72], 2.0, ("Against the claim", "Against the claim")),
+    ],
+)
+def test_a_verdict_on_an_ablation_needs_significance(
+    theirs: list[float],
+    slower: float,
+    expected: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second of a pair is of raw MHTA, which is meant to be as good and slower; the first of an ablation."""
+    one = study(tmp_path, monkeypatch, {1.0: 0.5})
+    one.models, one.seeds = ["twin", "twin_raw_mhta", "twin_without_bias"], [1, 2, 3]
+    one.display = cast(Display, SimpleNamespace(expect=lambda cells: None))
+    known = one.train
+
+    def train(setting: Setting) -> dict[str, Any]:
+        gauc = [0.600, 0.612, 0.621][setting.seed - 1] if setting.model == "twin" else theirs[setting.seed - 1]
+        test = known(setting)["test"] | {"gauc": gauc}
+        return {"eval": test, "test": test, "train": {"loss": 0.5}}
+
+    monkeypatch.setattr(one, "train", train)
+    times = {"twin_raw_mhta": slower}
+    monkeypatch.setattr(ablation, "serving_cell", lambda study, model: {"p50_ms": times.get(model, 1.0)})
+    outcome = ablation.ablation(one)
+    for model, kind in zip(("twin_without_bias", "twin_raw_mhta"), expected, strict=True):
+        told = outcome.verdicts if kind == "verdict" else [w for w in outcome.warnings if w.startswith(kind)]
+        assert any(f"{title(model)}: GAUC" in sentence for sentence in told)
 
 
 def test_rolling_pairs_periods_where_one_seed_allows_no_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,17 +244,17 @@ def test_dead_letters_outlast_a_failure(tmp_path: Path) -> None:
     with pytest.raises(ValueError), made_aside(tmp_path / "made") as temporary:
         Path(output_paths(temporary, tmp_path / "made").dead_letters).mkdir()
         raise ValueError
-    assert [path.name for path in tmp_path.iterdir()] == [f"made-dead_letters-{os.getpid()}"]
+    (letters,) = tmp_path.iterdir()
+    assert letters.name.startswith("made-dead_letters-")
 
 
 def test_of_two_that_make_the_same_the_first_stays(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_text(name)
-    keep_first(tmp_path / "a", tmp_path / "made")
-    keep_first(tmp_path / "b", tmp_path / "made")
+    with made_aside(tmp_path / "made") as second:
+        (second / "file").write_text("b")
+        with made_aside(tmp_path / "made") as first:
+            (first / "file").write_text("a")
     assert (tmp_path / "made" / "file").read_text() == "a"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made"]
-    (tmp_path / "c").mkdir()
-    with pytest.raises(OSError):
-        keep_first(tmp_path / "c", tmp_path / "no" / "made")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError), made_aside(tmp_path / "file"):
+        pass

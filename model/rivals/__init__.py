@@ -1,1 +1,1 @@
-"""The methods that the paper compares TWIN with, and its ablations: one long-term interest module a file."""
+"""The methods that the paper names beside TWIN, and its ablations: one long-term interest module a file."""

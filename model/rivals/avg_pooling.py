@@ -51,8 +51,7 @@ class AvgPooling(Rival):
     def _share_of_ages(self, history: History, weight: tf.Tensor, buckets: int) -> tf.Tensor:
         """Share of the behaviours in each age bucket, float32 [B, N', buckets]: cheaper than their embeddings."""
         shape = tf.shape(weight)
-        everything = tf.broadcast_to(tf.range(shape[2]), shape)
-        age = tf.reshape(history.cross_at(everything)[AGE], [-1, shape[2]])
+        age = tf.reshape(history.ages(), [-1, shape[2]])
         counts = tf.raw_ops.DenseBincount(
             input=age, size=buckets, weights=tf.reshape(weight, [-1, shape[2]]), binary_output=False
         )

@@ -4,9 +4,10 @@ import tensorflow as tf
 
 from model.config import TwinConfig
 from model.embedding import FeatureEmbeddings
+from model.esu import masked_softmax
 from model.history import History
 from model.item_table import ItemTable
-from model.rivals.behaviours import embed_behaviours, embed_items, most_recent
+from model.rivals.behaviours import embed_behaviours, most_recent
 from model.rivals.recurrence import GatedRecurrence
 from model.rivals.rival import Rival, pooled_interest
 from model.twin import Interest
@@ -28,7 +29,9 @@ class DIEN(Rival):
 
     Differences from the paper: states have width h * d_k, so h_t . e_{t+1} goes through a matrix, on inherent features,
     which are what the negative item has; the paper's code puts a small network there. Negatives are drawn from the
-    item table. Behaviours carry TWIN's cross features, so that all methods see the same.
+    batch's behaviours, where the paper's code draws from those of the whole log: an item as often as it was met, and
+    none that first occurs later, as the item table may hold. Behaviours carry
+    TWIN's cross features, so that all methods see the same.
 
     Args:
         config: `recent_length`, 0 = 100.
@@ -75,7 +78,7 @@ class DIEN(Rival):
         """a_t float32 [B, N, M]; 0 where there is no behaviour."""
         scores = tf.matmul(tf.tensordot(target, self.attention_kernel, 1)[:, :, tf.newaxis], states, transpose_b=True)
         scores = tf.squeeze(scores, axis=2)
-        return tf.nn.softmax(tf.where(visible, scores, scores.dtype.min)) * tf.cast(visible, scores.dtype)
+        return masked_softmax(scores, visible)
 
     def evolve(self, states: tf.Tensor, visible: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         """The last state of the AUGRU, float32 [B, N, n]."""
@@ -88,9 +91,9 @@ class DIEN(Rival):
 
     def auxiliary_loss(self, states: tf.Tensor, items: tf.Tensor, visible: tf.Tensor) -> tf.Tensor:
         """L_aux over all visible behaviours followed by another; one negative for each."""
-        rows = tf.raw_ops.VariableShape(input=self.table.ids.handle)[0]
-        drawn = tf.random.uniform(tf.shape(visible[..., 1:]), 1, tf.maximum(rows, 2), tf.int32)
-        negatives = embed_items(self.inherent, self.table, tf.minimum(drawn, rows - 1))
+        met = tf.pad(tf.boolean_mask(items, visible), [[0, 1], [0, 0]])  # a row more, so that there is one to draw
+        drawn = tf.random.uniform(tf.shape(visible[..., 1:]), 0, tf.maximum(tf.shape(met)[0] - 1, 1), tf.int32)
+        negatives = tf.gather(met, drawn)
         before = states[..., :-1, :]
 
         def score(of: tf.Tensor) -> tf.Tensor:

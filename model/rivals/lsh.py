@@ -10,8 +10,8 @@ _SEED = 20_231
 def signatures(vectors: tf.Tensor, bits: int) -> tf.Tensor:
     """Sign(x r_i) of `bits` fixed random directions r_i, packed into one integer.
 
-    Two vectors at angle t differ in a bit with probability t / pi. The directions follow from the width alone, so every
-    process has the same ones.
+    Two vectors at angle t differ in a bit with probability t / pi. The directions follow from width and bits alone, so
+    every process has the same ones.
 
     Args:
         vectors: float32 [..., H].

@@ -7,7 +7,7 @@ import tensorflow as tf
 from model.config import TwinConfig
 from model.cp_gsu import rank_union
 from model.embedding import FeatureEmbeddings
-from model.esu import Attended
+from model.esu import Attended, masked_softmax
 from model.feature import AGE
 from model.history import History
 from model.item_table import ItemTable
@@ -65,7 +65,7 @@ class TwinRawMhta(Rival):
         one_age = history.target_timestamp.shape[1] == 1
         features = {f: index for f, index in history.cross.items() if f in self.cross_kernels}
         if AGE in self.cross_kernels and one_age:
-            features[AGE] = tf.squeeze(self._age_of_all(history), axis=1)
+            features[AGE] = tf.squeeze(history.ages(), axis=1)
         parts = [embed_items(self.inherent, self.table, history.row)]  # K [B, L, H + C]
         parts += [self.cross.embeddings[feature](index) for feature, index in features.items()]
         kernel = self._kernel(features)
@@ -82,8 +82,7 @@ class TwinRawMhta(Rival):
         wanted = tf.einsum("bnhd,chd->bnhc", query, self._by_head(kernel))
         alpha = tf.matmul(wanted, behaviours, transpose_b=True)  # [B, N, h, K]
         visible = (position >= 0)[:, :, tf.newaxis]
-        # The finite stand-in for -inf keeps an empty history free of NaN.
-        attention = tf.nn.softmax(tf.where(visible, alpha, alpha.dtype.min)) * tf.cast(visible, alpha.dtype)
+        attention = masked_softmax(alpha, visible)
         heads = tf.einsum("bnhc,hcd->bnhd", tf.matmul(attention, behaviours), self.value_kernel)
         joined = tf.reshape(heads, tf.concat([tf.shape(heads)[:2], [self.width]], axis=0))
         output = tf.tensordot(joined, self.output_kernel, 1)
@@ -93,17 +92,11 @@ class TwinRawMhta(Rival):
         """The age's part of alpha, float32 [B, h, N, L]."""
         keys = self._by_head(tf.matmul(self.cross.embeddings[AGE].dictionary(), self.cross_kernels[AGE]))
         by_bucket = tf.einsum("bnhd,khd->hbnk", query, keys)  # [h, B, N, buckets]
-        age = self._age_of_all(history)  # [B, N, L]
-        return tf.stack([tf.gather(of_head, age, batch_dims=2) for of_head in tf.unstack(by_bucket)], axis=1)
+        return tf.stack([tf.gather(of_head, history.ages(), batch_dims=2) for of_head in tf.unstack(by_bucket)], axis=1)
 
     def _kernel(self, features: Iterable[str]) -> tf.Tensor:
         """W's rows of K_h and of some cross features, float32 [H + ..., h * d_k]."""
         return tf.concat([self.of_inherent.inherent_kernel, *(self.cross_kernels[f] for f in features)], axis=0)
-
-    def _age_of_all(self, history: History) -> tf.Tensor:
-        """Age buckets of all behaviours, int32 [B, N', L]."""
-        shape = tf.concat([tf.shape(history.target_timestamp), [tf.shape(history.row)[1]]], axis=0)
-        return history.cross_at(tf.broadcast_to(tf.range(shape[2]), shape))[AGE]
 
     def _by_head(self, projected: tf.Tensor) -> tf.Tensor:
         """[..., h * d_k] to [..., h, d_k]."""

@@ -3,7 +3,7 @@
 from pipelines.experiments.charts import bars
 from pipelines.experiments.contenders import title
 from pipelines.experiments.efficiency import serving_cell
-from pipelines.experiments.overall import summarise
+from pipelines.experiments.overall import SURE, summarise
 from pipelines.experiments.report import Figure, Outcome, Table, number, plus_minus
 from pipelines.experiments.statistics import paired_p
 from pipelines.experiments.study import Study
@@ -30,6 +30,7 @@ def ablation(study: Study) -> Outcome:
     }
     verdicts: list[str] = []
     warnings: list[str] = []
+    unsure: list[str] = []
     undefined: list[str] = []
     for model in (m for m in models if m != "twin" and "twin" in values):
         whole, without = values["twin"]["gauc"], values[model]["gauc"]
@@ -42,10 +43,17 @@ def ablation(study: Study) -> Outcome:
             continue
         gap = whole - without
         slower = values[model]["serving_p50_ms"] / values["twin"]["serving_p50_ms"]
-        sentence = f"{title(model)}: GAUC {-gap:+.4f} and {slower:.2f} times the inference time of TWIN."
-        # Raw MHTA is meant to be as good; it has to be slower, by more than two timings of one model differ.
-        holds = slower > _SLOWER if model == "twin_raw_mhta" else gap > 0
-        (verdicts if holds else warnings).append(sentence)
+        p = values[model]["p_of_gauc_against_twin"]
+        sure = p is not None and p < SURE
+        sentence = (
+            f"{title(model)}: GAUC {-gap:+.4f} (p = {number(p)}) and {slower:.2f} times the inference time of TWIN."
+        )
+        if model == "twin_raw_mhta":  # meant to be as good, and slower by more than two timings of one model differ
+            (verdicts if slower > _SLOWER and not sure else warnings).append(sentence)
+        elif gap > 0:
+            (verdicts if sure else unsure).append(sentence)
+        else:
+            warnings.append(sentence)
     rows = [
         [
             title(model),
@@ -60,7 +68,9 @@ def ablation(study: Study) -> Outcome:
     speed = bars([(title(model), values[model]["serving_p50_ms"], None) for model in models], " ms", 2)
     return Outcome(
         verdicts,
-        [f"Against the claim: {sentence}" for sentence in warnings] + list(dict.fromkeys(undefined)),
+        [f"Against the claim: {sentence}" for sentence in warnings]
+        + [f"Not significant at p < {SURE}: {sentence}" for sentence in unsure]
+        + list(dict.fromkeys(undefined)),
         [
             Table("Ablations", ["model", "AUC", "GAUC", "p of GAUC against TWIN", "serving p50, ms"], rows, emphasis=0),
             Figure("GAUC", quality, "On the test split, with the standard deviation over seeds."),

@@ -54,11 +54,12 @@ def _the_case(study: Study) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
     best, found = -1, None
     for batch in user_windows(study.data.files("test"), study.data.schema, study.config):
         liked = (batch["label"].numpy() > 0.5) & (batch["weight"].numpy() > 0)
-        item, end = batch["candidate/item_id"].numpy(), batch["candidate/history_end"].numpy()
-        past = batch["history/item_id"].numpy()[:, np.newaxis]  # [B, 1, L]
-        seen = np.arange(past.shape[2]) < end[..., np.newaxis]
+        item, end = batch["candidate/item_id"].numpy(), batch["candidate/history_end"].numpy()[..., np.newaxis]
+        past = batch["history/item_id"].numpy()[:, np.newaxis]  # [B, 1, behaviours of the window]
+        place = np.arange(past.shape[2])
+        seen = (place < end) & (place >= end - study.config.history_length)
         new = ~((past == item[..., np.newaxis]) & seen).any(axis=2)
-        rank = np.where(liked, new * _NEW + end, -1)
+        rank = np.where(liked, new * _NEW + seen.sum(axis=2), -1)
         if rank.max() > best:
             best = int(rank.max())
             user, at = np.unravel_index(rank.argmax(), rank.shape)

@@ -8,7 +8,7 @@ from model.errors import UserError
 
 LONG_DIN = "din_1000"
 MODELS: dict[str, dict[str, Any]] = {
-    # TWIN-V2 reads clustered Examples, which the experiments do not make.
+    # TWIN-V2 reads clustered Examples, which only `lives` makes.
     **{name: {"interest": name} for name in get_args(InterestName) if name != "twin_v2"},
     "din": {"interest": "din", "recent_length": 100},
     LONG_DIN: {"interest": "din", "recent_length": 1_000},

@@ -3,8 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-import os
-import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,28 +130,25 @@ def _make(data: Path, schema: DatasetSchema, split: SplitConfig, config: TwinCon
 
 def output_paths(temporary: Path, folder: Path) -> OutputPaths:
     """Where `preprocess` writes what is made aside for `folder`; dead letters outlast a failure, beside the folder."""
-    # A folder for each process: two may prepare the same at once.
-    letters = folder.with_name(f"{folder.name}-dead_letters-{os.getpid()}")
+    # A folder for each time: two processes may prepare the same at once.
+    letters = folder.with_name(f"{folder.name}-dead_letters-{uuid.uuid4().hex[:8]}")
     return dataclasses.replace(OutputPaths.under(temporary), dead_letters=str(letters))
 
 
 @contextmanager
 def made_aside(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which takes its place when the block ends well, else goes; see `keep_first`."""
+    """A new folder beside `folder`, which takes its place when the block ends well, else goes.
+
+    Where another process was first, its equal one stays.
+    """
     with folder_aside(folder) as temporary:
         yield temporary
-        keep_first(temporary, folder)
-
-
-def keep_first(made: Path, folder: Path) -> None:
-    """Moves a finished folder to its place; where another process was first, its equal one stays."""
-    flush_tree(made)
-    try:
-        made.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(made)
+        flush_tree(temporary)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
 
 
 def _analyse(pattern: str, schema: schema_pb2.Schema, transform: dict[str, Any], out: Path) -> Path:

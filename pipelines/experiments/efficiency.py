@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from model.errors import UserError
 from model.export import export
 from pipelines.experiments import serving_worker
 from pipelines.experiments.charts import bars
@@ -38,7 +39,7 @@ def efficiency(study: Study) -> Outcome:
             f"of {len(order)} from the fastest, {title(order[0])}, {values[order[0]]['p50_ms']:.1f} ms."
         )
     about = (
-        f"One user with {study.config.history_length:,} behaviours and {study.budget.candidates} candidates a request, "
+        f"One user with {study.config.history_length:,} behaviours and {_candidates(study)} candidates a request, "
         f"{study.budget.requests} requests after a warm-up, in process, in a fresh process for each model."
     )
     speed = bars([(title(m), values[m]["p50_ms"], None) for m in models], " ms", 1)
@@ -57,10 +58,13 @@ def efficiency(study: Study) -> Outcome:
 
 def serving_cell(study: Study, model: str) -> dict[str, Any]:
     """Times and memory of the model's servable, measured once."""
-    budget = study.budget
-    sizes = {"requests": budget.requests, "candidates": budget.candidates}
-    identity = study.identity_of(model, __name__, measured="serving", **sizes)
+    how = {"requests": study.budget.requests, "candidates": _candidates(study), "machine": study.about["machine"]}
+    identity = study.identity_of(model, __name__, measured="serving", **how)
     return study.cell(f"serving-{model}", identity, lambda: _measure(study, model))
+
+
+def _candidates(study: Study) -> int:
+    return min(study.budget.candidates, study.config.max_candidates)
 
 
 def _measure(study: Study, model: str) -> dict[str, Any]:
@@ -72,11 +76,14 @@ def _measure(study: Study, model: str) -> dict[str, Any]:
         )
         size = sum(file.stat().st_size for file in servable.rglob("*") if file.is_file())
         command = [sys.executable, "-m", serving_worker.__name__, str(servable), str(study.config.history_length)]
-        command += [str(study.budget.candidates), str(study.budget.requests)]
+        command += [str(_candidates(study)), str(study.budget.requests)]
         path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"timing the servable of {model} failed: {done.stderr.strip()[-2000:]}")
+            end = f"exit code {done.returncode}"
+            if done.returncode < 0:
+                end = f"killed by signal {-done.returncode}, 9 is most likely for want of memory"
+            raise UserError(f"timing the servable of {model} failed ({end}). {done.stderr.strip()[-2000:]}")
         measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         return measured | {"servable_mb": size / 1e6}

@@ -38,20 +38,20 @@ def describe_items(data: Path, schema: DatasetSchema, wanted: Collection[int]) -
 
 
 def _read_csv(file: Path, item_id: str) -> pa.Table:
-    # Ids as text, since Arrow would take 007 for a number, and a column with one letter in it for text.
+    # Ids as they are, since Arrow would take 007 for a number, and a column with one letter in it for text.
     return pa.csv.read_csv(
         file,
         parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: "skip"),
-        convert_options=pa.csv.ConvertOptions(column_types={item_id: pa.string()}, strings_can_be_null=True),
+        convert_options=pa.csv.ConvertOptions(column_types={item_id: pa.binary()}, strings_can_be_null=True),
     )
 
 
-def _key(value: int | str | None, item_id: Feature) -> int | None:
+def _key(value: int | str | bytes | None, item_id: Feature) -> int | None:
     """An item's key; None for what is no id, which the pipeline puts among the dead letters."""
     if value is None:
         return None
     if item_id.dtype == "string":
-        return item_key(str(value))
+        return item_key(_text(value))
     try:
         return int(value)
     except ValueError:

@@ -10,7 +10,7 @@ from pipelines.experiments.study import Study
 def lengths_of(study: Study) -> list[int]:
     """Lengths to train at, ascending; the last is the configuration's."""
     whole = study.config.history_length
-    return [*(max(1, round(whole * share)) for share in study.budget.lengths), whole]
+    return sorted({*(max(1, round(whole * share)) for share in study.budget.lengths), whole})
 
 
 def length(study: Study) -> Outcome:

@@ -36,6 +36,8 @@ def _embeddings(data: Prepared, config: TwinConfig, file: Path, progress: Progre
         embeddings = pretrain_embeddings(
             data.schema, config, data.encoders, data.files("train"), data.files("catalog"), progress
         )
+        if (first := _load(file)) is not None:
+            return first  # of another process, by which the models it trained search
         with file_aside(file) as stream:
             np.savez(stream, ids=embeddings.ids, values=embeddings.values, seen=embeddings.seen)
     return embeddings

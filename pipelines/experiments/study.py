@@ -103,7 +103,7 @@ class Study:
         self.data, self.config, self.budget, self.models = data, config, budget, list(models)
         self.seeds = list(range(FIRST_SEED, FIRST_SEED + seeds))
         self.display = display
-        self._about = about
+        self.about = about
         self._cells = CellStore(out / "cells")
         self._known: dict[Setting, dict[str, Any]] = {}
         self._catalog: CatalogRows | None = None
@@ -121,7 +121,7 @@ class Study:
             return found
         self.display.start(name)
         result = make()
-        self._cells.put(name, identity, result, self._about)
+        self._cells.put(name, identity, result, self.about)
         self.display.done()
         return result
 

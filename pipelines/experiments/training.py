@@ -4,7 +4,6 @@ import dataclasses
 import gc
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from model.keras_check import require_keras_2
 from model.ranker import TwinRanker
 from model.search_features import SearchArray
 from model.train import Progress, TableRefresh, assign_search, build_ranker, count_targets, fit_ranker
-from pipelines.experiments.dataset import Prepared, keep_first
+from pipelines.experiments.dataset import Prepared, made_aside
 
 _STATE = "state"
 
@@ -83,10 +82,8 @@ def fresh_ranker(
 
 def save_state(ranker: TwinRanker, folder: Path) -> None:
     """Writes all trained weights and the optimiser's state; the item table is made of them anew."""
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
-        made = Path(temporary) / folder.name
+    with made_aside(folder) as made:
         _checkpoint(ranker).write(str(made / _STATE))
-        keep_first(made, folder)
 
 
 def load_state(ranker: TwinRanker, folder: Path) -> None:
