@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from model.config import TwinConfig
 from model.errors import UserError
 from model.train import DivergedError
-from pipelines.experiments import ablation, dataset, rolling
+from pipelines.experiments import ablation, case, dataset, length, rolling
 from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.contenders import title
 from pipelines.experiments.dataset import Prepared, made_aside, output_paths, prepare
@@ -209,6 +210,34 @@ def test_a_step_is_timed_with_its_share_of_a_refresh() -> None:
     clock._seconds = [9.0, 1.0, 1.0, 4.0, 1.0, 1.0, 4.0, 1.0]
     assert clock.median_step(3) == 2.0
     assert clock.median_step(20) == pytest.approx(22 / 8)
+
+
+def test_of_equal_lengths_one_is_trained() -> None:
+    budget = dataclasses.replace(BUDGETS["full"], lengths=(0.01, 0.1, 0.3))
+    short = SimpleNamespace(config=TwinConfig(history_length=10), budget=budget)
+    assert length.lengths_of(cast(Study, short)) == [1, 3, 10]
+
+
+def test_a_case_is_new_to_what_the_models_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two targets of one window with 3 and 6 behaviours before them, of which models see 3; item 7 came first."""
+    window = {
+        "user": tf.constant([1], tf.int64),
+        "label": tf.constant([[1.0, 1.0]]),
+        "weight": tf.constant([[1.0, 1.0]]),
+        "candidate/item_id": tf.constant([[7, 7]], tf.int64),
+        "candidate/history_end": tf.constant([[3, 6]]),
+        "request/timestamp": tf.constant([[30, 60]], tf.int64),
+        "history/item_id": tf.constant([[7, 1, 2, 3, 4, 5]], tf.int64),
+    }
+    monkeypatch.setattr(case, "user_windows", lambda *args: [window])
+    data = SimpleNamespace(files=lambda split: [], schema=None)
+    found, about = case._the_case(cast(Study, SimpleNamespace(data=data, config=TwinConfig(history_length=3))))
+    assert about == {"item_id": 7, "timestamp": 60, "label": 1.0, "seen": False, "history": 3}
+    assert int(found["candidate/history_end"][0, 0]) == 6
+    # Of targets that see as many, the first.
+    window["candidate/item_id"] = tf.constant([[9, 9]], tf.int64)
+    _, about = case._the_case(cast(Study, SimpleNamespace(data=data, config=TwinConfig(history_length=3))))
+    assert about["timestamp"] == 30
 
 
 def test_another_split_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
