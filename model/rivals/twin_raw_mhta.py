@@ -92,7 +92,8 @@ class TwinRawMhta(Rival):
         """The age's part of alpha, float32 [B, h, N, L]."""
         keys = self._by_head(tf.matmul(self.cross.embeddings[AGE].dictionary(), self.cross_kernels[AGE]))
         by_bucket = tf.einsum("bnhd,khd->hbnk", query, keys)  # [h, B, N, buckets]
-        return tf.stack([tf.gather(of_head, history.ages(), batch_dims=2) for of_head in tf.unstack(by_bucket)], axis=1)
+        age = history.ages()
+        return tf.stack([tf.gather(of_head, age, batch_dims=2) for of_head in tf.unstack(by_bucket)], axis=1)
 
     def _kernel(self, features: Iterable[str]) -> tf.Tensor:
         """W's rows of K_h and of some cross features, float32 [H + ..., h * d_k]."""

@@ -31,16 +31,15 @@ def search_arrays(data: Prepared, config: TwinConfig, file: Path, progress: Prog
 
 
 def _embeddings(data: Prepared, config: TwinConfig, file: Path, progress: Progress) -> ItemEmbeddings:
-    embeddings = _load(file)
-    if embeddings is None:
-        embeddings = pretrain_embeddings(
-            data.schema, config, data.encoders, data.files("train"), data.files("catalog"), progress
-        )
-        if (first := _load(file)) is not None:
-            return first  # of another process, by which the models it trained search
-        with file_aside(file) as stream:
-            np.savez(stream, ids=embeddings.ids, values=embeddings.values, seen=embeddings.seen)
-    return embeddings
+    if (kept := _load(file)) is not None:
+        return kept
+    made = pretrain_embeddings(data.schema, config, data.encoders, data.files("train"), data.files("catalog"), progress)
+    # Another process may have been first, and what it trained searches by its own.
+    if (kept := _load(file)) is not None:
+        return kept
+    with file_aside(file) as stream:
+        np.savez(stream, ids=made.ids, values=made.values, seen=made.seen)
+    return made
 
 
 def _load(file: Path) -> ItemEmbeddings | None:
