@@ -5,7 +5,6 @@ import dataclasses
 import errno
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -133,6 +132,8 @@ def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
         DatasetFolderError: If `out` exists and is not to be overwritten, is not a data set folder, or cannot be
             created.
     """
+    # Neither "." nor a link can be replaced. (Path.resolve raises where links go in a circle.)
+    out = Path(os.path.realpath(out))
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         if not overwrite:
             raise DatasetFolderError(f"{out} exists already; choose another folder or pass --overwrite")
@@ -145,7 +146,8 @@ def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
             raise DatasetFolderError(f"{out} cannot be created: {error.strerror}: {error.filename}") from error
         yield temporary
         if overwrite and out.exists():
-            shutil.rmtree(out)
+            old = stack.enter_context(folder_aside(out))
+            out.rename(old)
         try:
             temporary.rename(out)
         except OSError as error:

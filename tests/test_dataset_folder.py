@@ -24,14 +24,14 @@ def test_of_two_that_make_one_folder_the_first_stays(tmp_path: Path) -> None:
 
 
 def test_a_place_that_no_folder_can_take_is_told(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "data").symlink_to(tmp_path / "empty")
-    with (
-        pytest.raises(DatasetFolderError, match="data cannot be put in place: Not a directory"),
-        new_dataset_folder(tmp_path / "data") as temporary,
-    ):
+    (tmp_path / "circle").symlink_to("circle")
+    told = pytest.raises(DatasetFolderError, match="cannot be put in place: Not a directory")
+    with told, new_dataset_folder(tmp_path / "circle") as temporary:
         write(temporary, "new")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "empty"]
+    with told, new_dataset_folder(tmp_path / "data") as temporary:
+        write(temporary, "new")
+        (tmp_path / "data").write_text("made meanwhile")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["circle", "data"]
 
 
 def test_a_folder_is_replaced_where_asked_for(tmp_path: Path) -> None:
@@ -41,3 +41,24 @@ def test_a_folder_is_replaced_where_asked_for(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "dataset.json").read_text() == "new"
     with pytest.raises(DatasetFolderError, match="exists already"), new_dataset_folder(tmp_path / "data"):
         pass
+
+
+def test_the_current_folder_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset.json").write_text("old")
+    monkeypatch.chdir(tmp_path / "data")
+    with new_dataset_folder(Path("."), overwrite=True) as temporary:
+        (temporary / "dataset.json").write_text("new")
+        assert (tmp_path / "data" / "dataset.json").read_text() == "old"
+    assert (tmp_path / "data" / "dataset.json").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_link_to_a_data_set_is_replaced_where_it_points(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset.json").write_text("old")
+    (tmp_path / "link").symlink_to("data")
+    with new_dataset_folder(tmp_path / "link", overwrite=True) as temporary:
+        (temporary / "dataset.json").write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "data" / "dataset.json").read_text() == "new"

@@ -118,7 +118,8 @@ def test_an_ablation_that_diverged_is_no_verdict(
     [
         ([0.50, 0.51, 0.52], 1.0, ("verdict", "Against the claim")),
         ([0.59, 0.61, 0.60], 1.0, ("Not significant", "Against the claim")),
-        ([0.59, 0.61, 0.60], 2.0, ("Not significant", "verdict")),
+        ([0.59, 0.61, 0.60], 2.0, ("Not significant", "Not significant")),
+        ([0.601, 0.611, 0.620], 2.0, ("Not significant", "verdict")),
         ([0.50, 0.51, 0.52], 2.0, ("verdict", "Against the claim")),
         ([0.70, 0.71, 0.72], 2.0, ("Against the claim", "Against the claim")),
     ],

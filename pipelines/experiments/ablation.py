@@ -9,6 +9,7 @@ from pipelines.experiments.statistics import paired_p
 from pipelines.experiments.study import Study
 
 _SLOWER = 1.1
+_AS_GOOD = 0.005
 
 
 def ablation(study: Study) -> Outcome:
@@ -49,11 +50,10 @@ def ablation(study: Study) -> Outcome:
             f"{title(model)}: GAUC {-gap:+.4f} (p = {number(p)}) and {slower:.2f} times the inference time of TWIN."
         )
         if model == "twin_raw_mhta":  # meant to be as good, and slower by more than two timings of one model differ
-            (verdicts if slower > _SLOWER and not sure else warnings).append(sentence)
-        elif gap > 0:
-            (verdicts if sure else unsure).append(sentence)
+            against, shown = sure or slower <= _SLOWER, p is not None and abs(gap) < _AS_GOOD
         else:
-            warnings.append(sentence)
+            against, shown = gap <= 0, sure
+        (warnings if against else verdicts if shown else unsure).append(sentence)
     rows = [
         [
             title(model),
