@@ -1,8 +1,10 @@
 """Runs a server until it is told to stop."""
 
+import contextlib
 import gc
 import logging
 import os
+import queue
 import signal
 import threading
 from collections.abc import Callable
@@ -34,10 +36,11 @@ def run_until_stopped(
         UserError: A port is taken, or a configuration file is wrong.
         ServingError: The list of models is refused, or a model's versions failed to load.
     """
-    stop = threading.Event()
+    # What a signal's handler may use while the main thread waits on it; an Event could lock itself out.
+    stop: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
+        stop.put(None)
 
     server = ModelServer(options)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -51,7 +54,7 @@ def run_until_stopped(
         except Exception as error:
             # Raised again where the caller hears it.
             failure.append(error)
-            stop.set()
+            stop.put(None)
 
     # Every unload collects garbage while requests wait: 0.4 s over all that TensorFlow has imported, 5 ms without that.
     gc.collect()
@@ -59,8 +62,7 @@ def run_until_stopped(
     # Loading may take long; signals must be heard meanwhile, and Python hears them in the main thread.
     starter = threading.Thread(target=start, name="starter", daemon=True)
     starter.start()
-    while not stop.wait(0.5):
-        pass
+    _wait(stop)
     watchdog = threading.Timer(patience_s, _give_up)
     watchdog.daemon = True
     watchdog.start()
@@ -69,6 +71,13 @@ def run_until_stopped(
     watchdog.cancel()
     if failure and not (isinstance(failure[0], ServingError) and failure[0].code is Code.CANCELLED):
         raise failure[0]
+
+
+def _wait(stop: "queue.SimpleQueue[None]") -> None:
+    while True:
+        # A signal that reaches another thread does not wake this one, which alone runs the handler.
+        with contextlib.suppress(queue.Empty):
+            return stop.get(timeout=0.5)
 
 
 def _give_up() -> None:
