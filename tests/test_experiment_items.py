@@ -42,6 +42,18 @@ def test_binary_ids_are_text(tmp_path: Path) -> None:
     assert describe_items(tmp_path, schema_of("string"), {item_key("a")}) == {item_key("a"): "One"}
 
 
+def test_text_of_parquet_need_not_be_utf_8(tmp_path: Path) -> None:
+    ids = pa.array([b"a", b"\xe9x"], pa.binary()).cast(pa.string(), safe=False)
+    titles = pa.array([b"Caf\xe9", b"Two"], pa.binary()).cast(pa.string(), safe=False)
+    pq.write_table(pa.table({"item_id": ids, "title": titles}), tmp_path / "items.parquet")
+    assert describe_items(tmp_path, schema_of("string"), {item_key("a")}) == {item_key("a"): "Caf\ufffd"}
+
+
+def test_an_id_without_an_end_is_no_item(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"item_id": [1.0, float("inf")], "title": ["One", "None"]}), tmp_path / "items.parquet")
+    assert describe_items(tmp_path, schema_of("int64"), {1}) == {1: "One"}
+
+
 def test_a_title_of_another_encoding_is_readable(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_bytes("item_id,title\n1,Caf\u00e9\n".encode("latin-1"))
     assert describe_items(tmp_path, schema_of("int64"), {1}) == {1: "Caf\ufffd"}

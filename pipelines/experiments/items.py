@@ -29,12 +29,20 @@ def describe_items(data: Path, schema: DatasetSchema, wanted: Collection[int]) -
     for file in raw_files(data, "items"):
         if not file.stat().st_size:
             continue
-        table = pq.read_table(file) if file.suffix == ".parquet" else _read_csv(file, schema.item_id.name)
+        table = _read_parquet(file) if file.suffix == ".parquet" else _read_csv(file, schema.item_id.name)
         ids = [_key(value, schema.item_id) for value in table[schema.item_id.name].to_pylist()]
         rows = [at for at, key in enumerate(ids) if key in wanted]
         for at, row in zip(rows, pc.take(table, pa.array(rows, pa.int64())).to_pylist(), strict=True):
             texts.setdefault(cast(int, ids[at]), _describe(row, [f.name for f in schema.inherent]))
     return texts
+
+
+def _read_parquet(file: Path) -> pa.Table:
+    # Texts as bytes, since a column of text may hold what is not UTF-8, and then cannot become Python's.
+    table = pq.read_table(file)
+    texts = (pa.string(), pa.large_string())
+    fields = [field.with_type(pa.binary()) if field.type in texts else field for field in table.schema]
+    return table.cast(pa.schema(fields))
 
 
 def _read_csv(file: Path, item_id: str) -> pa.Table:
@@ -54,7 +62,7 @@ def _key(value: int | str | bytes | None, item_id: Feature) -> int | None:
         return item_key(_text(value))
     try:
         return int(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
