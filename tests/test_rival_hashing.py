@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from model.rivals import lsh
 from model.rivals.eta import ETA
-from model.rivals.lsh import count_bits, differing_bits, signatures
+from model.rivals.lsh import count_bits, differing_bits, differing_bits_of_items, signatures
 from model.rivals.sdim import SDIM, collisions
 from tests.rivals import HAND, hand_history, hand_world
 
@@ -21,20 +21,20 @@ def bits_of(value: int, bits: int) -> list[int]:
 
 def test_a_bit_is_the_side_of_its_hyperplane() -> None:
     vectors = np.random.default_rng(0).normal(size=[5, 3]).astype(np.float32)
-    packed = signatures(tf.constant(vectors), 64).numpy()
+    packed = signatures(tf.constant(vectors), 64, tf.ones(3)).numpy()
     planes = np.random.default_rng(lsh._SEED).normal(size=[3, 64]).astype(np.float32)
     for value, vector in zip(packed, vectors, strict=True):
         assert bits_of(int(value), 64) == (vector @ planes > 0).astype(int).tolist()
-    np.testing.assert_array_equal(signatures(tf.constant(vectors), 64), packed)  # the same ones every time
+    np.testing.assert_array_equal(signatures(tf.constant(vectors), 64, tf.ones(3)), packed)  # the same ones every time
 
 
 def test_only_the_direction_counts_and_opposites_differ_in_every_bit() -> None:
     vector = tf.constant([[0.3, -2.0, 1.0]])
-    one, longer, opposite = (signatures(v, 48) for v in (vector, 10 * vector, -vector))
+    one, longer, opposite = (signatures(v, 48, tf.ones(3)) for v in (vector, 10 * vector, -vector))
     assert one.numpy() == longer.numpy()
     assert int(one[0]) ^ int(opposite[0]) == 2**48 - 1
     with pytest.raises(ValueError, match="1 to 64 bits, got 65"):
-        signatures(vector, 65)
+        signatures(vector, 65, tf.ones(3))
 
 
 def test_hamming_distance_by_hand() -> None:
@@ -57,7 +57,7 @@ def test_distance_grows_with_the_angle_as_the_theory_says() -> None:
         for degrees, found in distances.items():
             angle = np.radians(degrees)
             pair = np.stack([basis[:, 0], basis @ [np.cos(angle), np.sin(angle)]]).astype(np.float32)
-            packed = signatures(tf.constant(pair), 64)
+            packed = signatures(tf.constant(pair), 64, tf.ones(40))
             found.append(float(count_bits(packed[0] ^ packed[1])))
     for degrees, found in distances.items():
         # 64 t / pi bits; a standard error of four bits over 200 pairs is 0.3.
@@ -90,6 +90,18 @@ def test_sdim_retrieves_by_rounds_of_collision() -> None:
     scores = sdim.scores(inherent(table.features(row)), history, row)
     np.testing.assert_array_equal(scores, [[expected]])
     assert expected[4] == 16 and np.isneginf(expected[0])  # itself always, the opposite never
+
+
+def test_a_feature_counts_by_its_width() -> None:
+    # Ids are 2 wide and topics 1: hashed, a topic has the square root of a half of its length.
+    inherent, _, table = hand_world(CIRCLE, topics=[1, 1, 2, 2, 1])
+    inherent.embeddings["topics"].table.assign([[0.0], [1.5], [-1.5]])
+    history, row = hand_history([1, 2, 3, 4, 5]), tf.constant([[2]])
+    found = differing_bits_of_items(inherent, table, inherent(table.features(row)), history, 64)
+    topics = np.sqrt(0.5) * np.array([[1.5], [1.5], [-1.5], [-1.5], [1.5]])
+    planes = np.random.default_rng(lsh._SEED).normal(size=[3, 64])
+    sides = np.concatenate([CIRCLE, topics], axis=1) @ planes > 0
+    np.testing.assert_array_equal(count_bits(found), [[(sides != sides[1]).sum(axis=1)]])
 
 
 @pytest.mark.parametrize("rival", [ETA, SDIM])

@@ -3,8 +3,8 @@
 import tensorflow as tf
 
 from model.history import History
-from model.rivals.behaviours import embed_items, only_visible
-from model.rivals.lsh import count_bits, differing_bits, signatures
+from model.rivals.behaviours import only_visible
+from model.rivals.lsh import count_bits, differing_bits_of_items
 from model.rivals.two_stage import TwoStage
 
 
@@ -25,6 +25,5 @@ class ETA(TwoStage):
     def scores(self, target: tf.Tensor, history: History, row: tf.Tensor) -> tf.Tensor:
         """Minus the Hamming distance."""
         del row
-        behaviours = embed_items(self.inherent, self.table, history.row)  # [B, L, H]
-        differing = differing_bits(signatures(target, self.bits), signatures(behaviours, self.bits))
+        differing = differing_bits_of_items(self.inherent, self.table, target, history, self.bits)
         return only_visible(-count_bits(differing), history)
