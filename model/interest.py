@@ -101,11 +101,8 @@ def category_feature(config: TwinConfig, schema: DatasetSchema) -> str:
     if config.category_feature is None:
         possible = categories(schema)
         if not possible:
-            raise CategoryError(
-                f"schema {schema.name!r} has no category; set category_feature to one of {names}"
-                if names
-                else f"schema {schema.name!r} has no category: every item feature is a number; add a categorical one"
-            )
+            mend = f"set category_feature to one of {names}" if names else "no feature of items is categorical; add one"
+            raise CategoryError(f"schema {schema.name!r} has no category; {mend}")
         return possible[0]
     if config.category_feature not in names:
         raise CategoryError(

@@ -38,7 +38,7 @@ def test_sim_hard_is_left_out_where_nothing_is_a_category() -> None:
     assert models == ["twin"] and remarks[0].startswith("SIM Hard was left out")
     with pytest.raises(CategoryError, match="set category_feature to one of"):
         fit_models(wanted, True, TwinConfig(), schema)
-    with pytest.raises(CategoryError, match="every item feature is a number"):
+    with pytest.raises(CategoryError, match="no feature of items is categorical; add one"):
         fit_models(wanted, True, TwinConfig(), schema_of("duration_seconds"))
     assert fit_models(wanted, False, TwinConfig(category_feature="author_id"), schema) == (wanted, [])
     assert fit_models(["twin"], False, TwinConfig(), schema) == (["twin"], [])
@@ -73,6 +73,7 @@ def test_a_split_of_one_class_is_told_before_training(positive: int, monkeypatch
         ({"schema": "nobody"}, "no schema folder 'nobody'"),
         ({"split": {}}, "expected 'split' with the integers"),
         ({"oracle": 0.9}, "expected 'oracle' as .* got 0.9"),
+        ({"oracle": {"test": {"auc": float("nan")}}}, "from 0 to 1, got .*nan"),
         ({"oracle": {"test": {"auc": "high"}}}, "expected 'oracle' as .* got .*high"),
     ],
 )

@@ -242,6 +242,9 @@ def test_a_file_is_no_folder_of_results(tmp_path: Path) -> None:
         ExperimentRequest("overall", None, file, None, "", "quick", "", None, "")
     with pytest.raises(UserError, match=r"--out .*results/below: cannot be written \(Not a directory\)"):
         ExperimentRequest("overall", None, file / "below", None, "", "quick", "", None, "").make_out()
+    (tmp_path / "cells").touch()
+    with pytest.raises(UserError, match=r"--out .*/cells: cannot be written \(File exists\)"):
+        ExperimentRequest("overall", None, tmp_path, None, "", "quick", "", None, "").make_out()
 
 
 def test_given_rates_take_the_place_of_the_budgets(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from model.config import TwinConfig
 from model.errors import UserError
 from model.train import DivergedError
-from pipelines.experiments import ablation, case, dataset, length, rolling
+from pipelines.experiments import ablation, case, dataset, efficiency, length, rolling
 from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.contenders import title
 from pipelines.experiments.dataset import Prepared, made_aside, output_paths, prepare
@@ -85,6 +85,24 @@ def test_a_pre_training_that_diverged_ends_one_model_only(tmp_path: Path, monkey
     assert served is None
     (text,) = [text for text in compare(one, {"sim_soft": [result]}).warnings if "diverged" in text]
     assert text.startswith("SIM Soft: 1 of 1 trainings have no AUC")
+
+
+def test_the_training_speed_of_another_machine_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = study(tmp_path, monkeypatch, {1.0: 0.5})
+    one.about, one.display = {"machine": "here"}, cast(Display, SimpleNamespace(expect=lambda cells: None))
+    machines = {"twin": "here", "eta": "there"}
+
+    def train(setting: Setting) -> dict[str, Any]:
+        report = {"loss": 0.5, "targets_per_s": 5.0, "machine": machines[setting.model]}
+        return {"eval": {"auc": 0.5}, "train": report}
+
+    monkeypatch.setattr(one, "train", train)
+    served = dict.fromkeys(("p50_ms", "p99_ms", "peak_rss_mb", "model_rss_mb", "servable_mb"), 1.0)
+    monkeypatch.setattr(efficiency, "serving_cell", lambda study, model: served)
+    outcome = efficiency.efficiency(one)
+    speeds = {model: values["training_targets_per_s"] for model, values in outcome.values["models"].items()}
+    assert speeds == {"twin": 5.0, "eta": None}
+    assert outcome.warnings == ["ETA was trained on another machine: its speed there is left out."]
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -247,6 +265,7 @@ def test_another_split_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def make(data: Path, schema: Any, split: Any, config: Any, folder: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "encoders.json").write_text("{}")
+        dataset.record_files(folder)
 
     monkeypatch.setattr(dataset, "_make", make)
     monkeypatch.setattr(dataset.Encoders, "load", lambda _: None)
@@ -258,9 +277,17 @@ def test_another_split_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
     moved = prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
     assert (first.fingerprint, first.folder) == (again.fingerprint, again.folder)
     assert moved.fingerprint != first.fingerprint and moved.folder != first.folder
+
+    def damaged(file: str) -> None:
+        with pytest.raises(UserError, match=f"{file} is missing or of another size, .* delete the folder"):
+            prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
+
+    (moved.folder / "encoders.json").write_text("{")
+    damaged("encoders.json")
     (moved.folder / "encoders.json").unlink()
-    with pytest.raises(UserError, match=r"no encoders.json, .* delete the folder"):
-        prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
+    damaged("encoders.json")
+    (moved.folder / "files.json").unlink()
+    damaged("files.json")
 
 
 def test_what_was_interrupted_leaves_nothing(tmp_path: Path) -> None:

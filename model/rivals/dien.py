@@ -29,8 +29,8 @@ class DIEN(Rival):
 
     Differences from the paper: states have width h * d_k, so h_t . e_{t+1} goes through a matrix, on inherent features,
     which are what the negative item has; the paper's code puts a small network there. Negatives are drawn from the
-    batch's behaviours, where the paper's code draws from those of the whole log: an item as often as it was met, none
-    that no target of the batch has met, and of B users one in B from the user's own. Behaviours carry TWIN's cross
+    batch's behaviours, where the paper's code draws from those of the whole log: an item as often as the batch's
+    targets have it among their behaviours, and of B users one in B from the user's own. Behaviours carry TWIN's cross
     features, so that all methods see the same.
 
     Args:

@@ -8,6 +8,9 @@ from typing import Any
 
 from pipelines.aside import write_atomically
 
+# Where an experiment keeps them, below its folder of results.
+CELLS = "cells"
+
 
 def fingerprint(content: Mapping[str, Any]) -> str:
     """Hash of JSON values, whatever the order of their keys; 64 hexadecimal digits."""

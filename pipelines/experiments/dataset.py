@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ from pipelines.transform import catalog_transform_config, preprocessing_fn, read
 from serving.publisher import flush_tree
 
 _USERS_PER_BATCH = 8
+# In what was prepared, the sizes of its files.
+_FILES = "files.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +105,10 @@ def prepare(data: Path, config: TwinConfig, cache: Path) -> Prepared:
     folder = cache / of_all[:16]
     if not folder.is_dir():
         _make(data, schema, split, config, folder)
-    if not (folder / "encoders.json").is_file():
+    if damaged := _damaged_file(folder):
         raise UserError(
-            f"{folder}: no encoders.json, so it is not what was prepared; delete the folder to make it again"
+            f"{folder}: {damaged} is missing or of another size, so it is not what was prepared; "
+            "delete the folder to make it again"
         )
     return Prepared(data, folder, schema, Encoders.load(folder / "encoders.json"), content, of_all, oracle)
 
@@ -126,6 +130,23 @@ def _make(data: Path, schema: DatasetSchema, split: SplitConfig, config: TwinCon
             temporary / "catalog_transform",
         )
         read_encoders(users, items, schema).save(temporary / "encoders.json")
+        record_files(temporary)
+
+
+def record_files(folder: Path) -> None:
+    """Writes the sizes of a folder's files into it, by which damage is seen later."""
+    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    (folder / _FILES).write_text(json.dumps(sizes, indent=1, sort_keys=True) + "\n")
+
+
+def _damaged_file(folder: Path) -> str | None:
+    """The first of a folder's recorded files that is not there as it was; None where all are."""
+    try:
+        sizes: dict[str, int] = json.loads((folder / _FILES).read_text())
+    except (FileNotFoundError, ValueError):
+        return _FILES
+    of_files = ((name, folder / name, size) for name, size in sizes.items())
+    return next((name for name, file, size in of_files if not file.is_file() or file.stat().st_size != size), None)
 
 
 def output_paths(temporary: Path, folder: Path) -> OutputPaths:

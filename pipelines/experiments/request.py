@@ -9,6 +9,7 @@ from model.config import TwinConfig
 from model.errors import UserError
 from model.schema import load_schema
 from pipelines.experiments.budget import BUDGETS, Budget
+from pipelines.experiments.cells import CELLS
 from pipelines.experiments.contenders import choose
 from pipelines.tfx.dataset_json import read_borders, read_oracle, read_schema_name
 
@@ -81,13 +82,8 @@ class ExperimentRequest:
         Raises:
             UserError: If it cannot be, or nothing can be written in it.
         """
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.out):
-                pass
-        except OSError as error:
-            reason = error.strerror
-            raise UserError(f"--out {self.out}: cannot be written ({reason}); name a folder that can") from None
+        for folder in (self.out, self.out / CELLS):
+            _make_writable(folder)
 
     def chosen_models(self) -> list[str]:
         """Names of the models to compare."""
@@ -107,3 +103,12 @@ class ExperimentRequest:
                 f"--rates: expected different factors above 0, separated by commas, as 0.3,1,3; got {self.rates!r}"
             )
         return dataclasses.replace(budget, rate_factors=factors)
+
+
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot be written ({error.strerror}); name a folder that can") from None

@@ -12,7 +12,7 @@ from model.ranker import TwinRanker
 from model.search_features import SearchArray
 from model.train import DivergedError, Progress
 from pipelines.experiments.budget import Budget
-from pipelines.experiments.cells import CellStore, fingerprint
+from pipelines.experiments.cells import CELLS, CellStore, fingerprint
 from pipelines.experiments.contenders import configure, title
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.periods import Period
@@ -104,7 +104,7 @@ class Study:
         self.seeds = list(range(FIRST_SEED, FIRST_SEED + seeds))
         self.display = display
         self.about = about
-        self._cells = CellStore(out / "cells")
+        self._cells = CellStore(out / CELLS)
         self._known: dict[Setting, dict[str, Any]] = {}
         self._catalog: CatalogRows | None = None
 
@@ -246,7 +246,8 @@ class Study:
             return {"train": {"loss": None, "targets_per_s": None}, "eval": undefined, "test": undefined}
         trained = fit(self.data, config, self.catalog(), search, self.progress(setting.name))
         score = Scorer(trained.ranker, self.data.schema)
-        result = {"train": trained.report} | {s: score(self.data.files(s)).metrics() for s in ("eval", "test")}
+        train = trained.report | {"machine": self.about["machine"]}
+        result = {"train": train} | {split: score(self.data.files(split)).metrics() for split in ("eval", "test")}
         if setting.history_length is None:
             save_state(trained.ranker, self._state(setting))
         return result

@@ -51,9 +51,15 @@ def read_oracle(file: Path) -> dict[str, float]:
     """
     oracle = read_dataset_json(file).get("oracle") or {}
     test = oracle.get("test") or {} if isinstance(oracle, dict) else None
-    if not isinstance(test, dict) or not all(isinstance(v, int | float) for v in test.values() if v is not None):
-        raise UserError(f'{file}: expected \'oracle\' as {{"test": {{"auc": 0.84, "gauc": 0.83}}}}, got {oracle!r}')
+    if not isinstance(test, dict) or not all(_is_metric(v) for v in test.values() if v is not None):
+        raise UserError(
+            f'{file}: expected \'oracle\' as {{"test": {{"auc": 0.84, "gauc": 0.83}}}}, from 0 to 1, got {oracle!r}'
+        )
     return {name: float(value) for name, value in test.items() if value is not None}
+
+
+def _is_metric(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def read_borders(file: Path) -> dict[str, int]:
