@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from model.config import TwinConfig
 from model.embedding import FeatureEmbeddings
-from model.esu import ExactSearchUnit
+from model.esu import Attended, ExactSearchUnit
 from model.history import History
 from model.item_table import ItemTable
 from model.relevance import Relevance
@@ -16,8 +16,9 @@ from model.twin import Interest
 class TwoStage(Rival):
     """A general search unit of its own before the exact search unit that all two-stage models share (section 4.2).
 
-    A rival is its `scores`. The K behaviours of highest score go to the ESU, among equal ones the newest, since the
-    coarse metrics tie often and recent behaviours say more. No gradient runs through the search.
+    A rival is its `scores`, or its `search` where it does not score every behaviour. The K behaviours of highest score
+    go to the ESU, among equal ones the newest, since the coarse metrics tie often and recent behaviours say more. No
+    gradient runs through the search.
 
     Args:
         config, inherent, cross, table: See `Rival`.
@@ -59,5 +60,8 @@ class TwoStage(Rival):
     def interest(self, target: tf.Tensor, history: History, row: tf.Tensor) -> Interest:
         """Searches, then attends (Eq. 5 to 8)."""
         position = self.search(target, history, row)
-        attended = self.esu(self.relevance.query(target), history, position, self.relevance.bias_tables())
-        return Interest(position, attended)
+        return Interest(position, self.attend(target, history, position))
+
+    def attend(self, target: tf.Tensor, history: History, position: tf.Tensor) -> Attended:
+        """The ESU over the retrieved behaviours (Eq. 7, 8)."""
+        return self.esu(self.relevance.query(target), history, position, self.relevance.bias_tables())

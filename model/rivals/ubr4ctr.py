@@ -54,9 +54,8 @@ class UBR4CTR(TwoStage):
         probability = self.selection(self.table.features(row))  # [B, N, F]
         selected = tf.random.uniform(tf.shape(probability)) < probability if training else most_likely(probability)
         position = newest_first(self.bm25(history, row, selected), self.config.retrieved)
-        attended = self.esu(self.relevance.query(target), history, position, self.relevance.bias_tables())
         log_policy = log_probability(probability, selected) if training else None
-        return Interest(position, attended, log_policy=log_policy)
+        return Interest(position, self.attend(target, history, position), log_policy=log_policy)
 
     def scores(self, target: tf.Tensor, history: History, row: tf.Tensor) -> tf.Tensor:
         """BM25 of the most likely query, -inf where no term is shared."""

@@ -11,7 +11,8 @@ from pipelines.experiments.report import Figure, Outcome, Table, number, plus_mi
 from pipelines.experiments.statistics import paired_p
 from pipelines.experiments.study import Study
 
-_SLOWER = 1.1
+# Two timings of one and the same work have differed by as much.
+_SLOWER = 1.3
 _AS_GOOD = 0.005
 
 
@@ -70,7 +71,7 @@ def _holds(model: str, gain: float, p: float | None, slower: float) -> bool | No
     sure = p is not None and p < SURE
     if model != "twin_raw_mhta":
         return False if gain >= 0 else (True if sure else None)
-    # Meant to be as good as TWIN, and slower by more than two timings of one model differ.
+    # Meant to be as good as TWIN, and slower.
     if sure or slower <= _SLOWER:
         return False
     return True if p is not None and abs(gain) < _AS_GOOD else None
