@@ -69,12 +69,13 @@ def _judge(values: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str
 def _holds(model: str, gain: float, p: float | None, slower: float) -> bool | None:
     """Whether the paper's claim on this model holds; None where the measurement leaves it open."""
     sure = p is not None and p < SURE
-    if model != "twin_raw_mhta":
-        return False if gain >= 0 else (True if sure else None)
-    # Meant to be as good as TWIN, and slower.
-    if sure or slower <= _SLOWER:
+    if model == "twin_raw_mhta":  # meant to be as good as TWIN, and slower
+        against, shown = sure or slower <= _SLOWER, p is not None and abs(gain) < _AS_GOOD
+    else:
+        against, shown = gain >= 0, sure
+    if against:
         return False
-    return True if p is not None and abs(gain) < _AS_GOOD else None
+    return True if shown else None
 
 
 def _table(values: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -29,8 +29,8 @@ def efficiency(study: Study) -> Outcome:
         here = training.get("machine") == study.about["machine"]
         if not here:
             remarks.append(f"{title(model)} was trained on another machine: its speed there is left out.")
-        speed = training["targets_per_s"] if here else None
-        values[model] = {"training_targets_per_s": speed} | serving_cell(study, model)
+        targets_per_s = training["targets_per_s"] if here else None
+        values[model] = {"training_targets_per_s": targets_per_s} | serving_cell(study, model)
     header = ["model", "training, targets/s", "serving p50, ms", "serving p99, ms"]
     header += ["serving: peak memory, MB", "more than TensorFlow alone, MB", "servable, MB"]
     columns = ("training_targets_per_s", "p50_ms", "p99_ms", "peak_rss_mb", "model_rss_mb", "servable_mb")
