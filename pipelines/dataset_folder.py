@@ -145,10 +145,12 @@ def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
         except OSError as error:
             raise DatasetFolderError(f"{out} cannot be created: {error.strerror}: {error.filename}") from error
         yield temporary
-        if overwrite and out.exists():
-            old = stack.enter_context(folder_aside(out))
-            out.rename(old)
         try:
+            if overwrite and (out / "dataset.json").is_file():
+                old = stack.enter_context(folder_aside(out))
+                # Whatever ends this before the new folder is in place brings the old one back.
+                stack.callback(lambda: out.exists() or old.rename(out))
+                out.rename(old)
             temporary.rename(out)
         except OSError as error:
             if error.errno == errno.ENOTEMPTY:

@@ -1,5 +1,6 @@
 """Data set folders: whole or not at all, and nobody's finished one is replaced unasked."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,42 @@ def test_a_folder_is_replaced_where_asked_for(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "dataset.json").read_text() == "new"
     with pytest.raises(DatasetFolderError, match="exists already"), new_dataset_folder(tmp_path / "data"):
         pass
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_the_old_folder_stays_where_the_new_one_cannot_come(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data", "old")
+    rename = Path.rename
+    moved: list[Path] = []
+
+    def second_fails(self: Path, target: Path) -> Path:
+        moved.append(self)
+        if len(moved) == 2:
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", second_fails)
+    with (
+        pytest.raises((KeyboardInterrupt, DatasetFolderError)),
+        new_dataset_folder(tmp_path / "data", overwrite=True) as temporary,
+    ):
+        write(temporary, "new")
+    assert (tmp_path / "data" / "dataset.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_what_is_no_data_set_is_not_replaced_where_it_came_meanwhile(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DatasetFolderError, match="made by another process meanwhile"),
+        new_dataset_folder(tmp_path / "data", overwrite=True) as temporary,
+    ):
+        write(temporary, "new")
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "thesis").touch()
+    assert (tmp_path / "data" / "thesis").is_file()
 
 
 def test_the_current_folder_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

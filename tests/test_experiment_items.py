@@ -49,6 +49,18 @@ def test_text_of_parquet_need_not_be_utf_8(tmp_path: Path) -> None:
     assert describe_items(tmp_path, schema_of("string"), {item_key("a")}) == {item_key("a"): "Caf\ufffd"}
 
 
+def test_columns_that_are_no_features_are_not_read(tmp_path: Path) -> None:
+    bad = pa.array([b"\xe9"], pa.binary()).cast(pa.string(), safe=False)
+    brand = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), bad)
+    titles = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), pa.array(["One"]))
+    topics = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), bad)
+    name = next(feature.name for feature in toy_schema().inherent if feature.multi_hot)
+    pq.write_table(
+        pa.table({"item_id": [1], "title": titles, "brand": brand, name: topics}), tmp_path / "items.parquet"
+    )
+    assert describe_items(tmp_path, schema_of("int64"), {1}) == {1: "One"}
+
+
 def test_an_id_without_an_end_is_no_item(tmp_path: Path) -> None:
     pq.write_table(pa.table({"item_id": [1.0, float("inf")], "title": ["One", "None"]}), tmp_path / "items.parquet")
     assert describe_items(tmp_path, schema_of("int64"), {1}) == {1: "One"}

@@ -13,6 +13,7 @@ from model.errors import UserError
 from pipelines.experiments import periods
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.periods import read_periods
+from pipelines.preprocess.job import OutputPaths
 
 SPLIT = {"train_start_ms": 0, "eval_start_ms": 10, "test_start_ms": 20, "end_ms": 30}
 
@@ -37,3 +38,24 @@ def test_periods_without_targets_are_not_prepared(tmp_path: Path, monkeypatch: p
     found = read_periods(data, TwinConfig(), 2)
     assert [period.start_ms for period in found] == [20, 23, 24, 27]
     assert [period.files for period in found] == [["(20, 23, 30)"], [], ["(24, 27, 30)"], []]
+
+
+def test_a_damaged_period_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    def preprocess(data: Any, schema: Any, split: Any, out: OutputPaths, options: Any) -> None:
+        made.append(Path(out.examples) / "Split-train" / "users.gz")
+        made[0].parent.mkdir(parents=True)
+        made[0].write_bytes(b"records")
+
+    monkeypatch.setattr(periods, "preprocess", preprocess)
+    data = cast(Prepared, SimpleNamespace(data=tmp_path, schema=None, folder=tmp_path / "prepared"))
+    (tmp_path / "prepared").mkdir()
+    (file,) = map(Path, periods._examples(data, TwinConfig(), (20, 23, 30)))
+    assert periods._examples(data, TwinConfig(), (20, 23, 30)) == [str(file)] and len(made) == 1
+    file.write_bytes(b"rec")
+    with pytest.raises(UserError, match=r"users\.gz is missing or of another size"):
+        periods._examples(data, TwinConfig(), (20, 23, 30))
+    file.unlink()
+    with pytest.raises(UserError, match=r"users\.gz is missing or of another size"):
+        periods._examples(data, TwinConfig(), (20, 23, 30))

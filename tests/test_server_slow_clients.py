@@ -175,3 +175,20 @@ run_until_stopped(ServerOptions(models, grpc_port=0), ask, patience_s=0.5)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     assert "what still runs is not waited for" in done.stderr
+
+
+def test_a_signal_after_the_end_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    publish(tmp_path / "model", export_waiter)
+    code = f"""
+import os, signal
+from serving.server.options import ServerOptions, single_model
+from serving.server.run import run_until_stopped
+
+models = (single_model("twin", {str(tmp_path / "model")!r}),)
+run_until_stopped(ServerOptions(models, grpc_port=0), lambda server: os.kill(os.getpid(), signal.SIGTERM))
+os.kill(os.getpid(), signal.SIGTERM)
+os.kill(os.getpid(), signal.SIGINT)
+print("ended")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=110)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "ended"), done.stderr

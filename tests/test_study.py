@@ -263,9 +263,8 @@ def test_another_split_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
     simulate(tmp_path / "data", 4, 40, 40)
 
     def make(data: Path, schema: Any, split: Any, config: Any, folder: Path) -> None:
-        folder.mkdir(parents=True)
-        (folder / "encoders.json").write_text("{}")
-        dataset.record_files(folder)
+        with made_aside(folder) as temporary:
+            (temporary / "encoders.json").write_text("{}")
 
     monkeypatch.setattr(dataset, "_make", make)
     monkeypatch.setattr(dataset.Encoders, "load", lambda _: None)
@@ -286,6 +285,14 @@ def test_another_split_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
     damaged("encoders.json")
     (moved.folder / "encoders.json").unlink()
     damaged("encoders.json")
+    (moved.folder / "encoders.json").write_text("{}")
+    (moved.folder / "extra.gz").touch()
+    damaged("extra.gz")
+    (moved.folder / "extra.gz").unlink()
+    assert prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache") == moved
+    for content in ("{}", "[]", "null", "[1]"):
+        (moved.folder / "files.json").write_text(content)
+        damaged("files.json")
     (moved.folder / "files.json").unlink()
     damaged("files.json")
 

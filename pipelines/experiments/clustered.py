@@ -10,7 +10,7 @@ from pipelines.beam_options import beam_options
 from pipelines.clustering.durations import catalog_durations
 from pipelines.clustering.job import cluster_examples
 from pipelines.clustering.vectors import ItemVectors, save_vectors, table_vectors, with_durations
-from pipelines.experiments.dataset import Prepared, made_aside
+from pipelines.experiments.dataset import Prepared, check_whole, made_aside
 from pipelines.preprocess.split_config import SPLITS
 
 
@@ -45,4 +45,5 @@ def cluster_data(data: Prepared, vectors: ItemVectors, config: TwinConfig, folde
                     str(temporary / f"{split}.json"),
                     beam_options(),
                 )
+    check_whole(folder)
     return dataclasses.replace(data, folder=folder)

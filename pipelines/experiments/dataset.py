@@ -38,7 +38,7 @@ from pipelines.transform import catalog_transform_config, preprocessing_fn, read
 from serving.publisher import flush_tree
 
 _USERS_PER_BATCH = 8
-# In what was prepared, the sizes of its files.
+# In what was made aside, the sizes of its files.
 _FILES = "files.json"
 
 
@@ -105,11 +105,7 @@ def prepare(data: Path, config: TwinConfig, cache: Path) -> Prepared:
     folder = cache / of_all[:16]
     if not folder.is_dir():
         _make(data, schema, split, config, folder)
-    if damaged := _damaged_file(folder):
-        raise UserError(
-            f"{folder}: {damaged} is missing or of another size, so it is not what was prepared; "
-            "delete the folder to make it again"
-        )
+    check_whole(folder)
     return Prepared(data, folder, schema, Encoders.load(folder / "encoders.json"), content, of_all, oracle)
 
 
@@ -130,23 +126,6 @@ def _make(data: Path, schema: DatasetSchema, split: SplitConfig, config: TwinCon
             temporary / "catalog_transform",
         )
         read_encoders(users, items, schema).save(temporary / "encoders.json")
-        record_files(temporary)
-
-
-def record_files(folder: Path) -> None:
-    """Writes the sizes of a folder's files into it, by which damage is seen later."""
-    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
-    (folder / _FILES).write_text(json.dumps(sizes, indent=1, sort_keys=True) + "\n")
-
-
-def _damaged_file(folder: Path) -> str | None:
-    """The first of a folder's recorded files that is not there as it was; None where all are."""
-    try:
-        sizes: dict[str, int] = json.loads((folder / _FILES).read_text())
-    except (FileNotFoundError, ValueError):
-        return _FILES
-    of_files = ((name, folder / name, size) for name, size in sizes.items())
-    return next((name for name, file, size in of_files if not file.is_file() or file.stat().st_size != size), None)
 
 
 def output_paths(temporary: Path, folder: Path) -> OutputPaths:
@@ -160,16 +139,42 @@ def output_paths(temporary: Path, folder: Path) -> OutputPaths:
 def made_aside(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`, which takes its place when the block ends well, else goes.
 
-    Where another process was first, its equal one stays.
+    It gets a list of its files, for `check_whole`. Where another process was first, its equal one stays.
     """
     with folder_aside(folder) as temporary:
         yield temporary
+        sizes = _sizes(temporary, temporary.rglob("*"))
+        (temporary / _FILES).write_text(json.dumps(sizes, indent=1, sort_keys=True) + "\n")
         flush_tree(temporary)
         try:
             temporary.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise
+
+
+def check_whole(folder: Path) -> None:
+    """Compares names and sizes with the list that `made_aside` wrote; in the folders of its files, none may be new.
+
+    Raises:
+        UserError: If a file is missing, of another size, or was not made with the others.
+    """
+    try:
+        listed: dict[str, int] = dict(json.loads((folder / _FILES).read_text()))
+    except (OSError, ValueError, TypeError):
+        listed = {}
+    parents = {folder, *((folder / name).parent for name in listed)}
+    found = _sizes(folder, (path for parent in parents for path in parent.glob("*") if path != folder / _FILES))
+    damaged = sorted(name for name in {*listed, *found} if listed.get(name) != found.get(name))
+    if damaged or not listed:
+        raise UserError(
+            f"{folder}: {damaged[0] if listed else _FILES} is missing or of another size, or was not made there, so it "
+            "is not what was prepared; delete the folder to make it again"
+        )
+
+
+def _sizes(folder: Path, paths: Iterator[Path]) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_size for path in paths if path.is_file()}
 
 
 def _analyse(pattern: str, schema: schema_pb2.Schema, transform: dict[str, Any], out: Path) -> Path:

@@ -26,10 +26,11 @@ def describe_items(data: Path, schema: DatasetSchema, wanted: Collection[int]) -
         wanted: Item keys.
     """
     texts: dict[int, str] = {}
+    columns = {schema.item_id.name, *_NAMES, *(feature.name for feature in schema.inherent)}
     for file in raw_files(data, "items"):
         if not file.stat().st_size:
             continue
-        table = _read_parquet(file) if file.suffix == ".parquet" else _read_csv(file, schema.item_id.name)
+        table = _read_parquet(file, columns) if file.suffix == ".parquet" else _read_csv(file, schema.item_id.name)
         ids = [_key(value, schema.item_id) for value in table[schema.item_id.name].to_pylist()]
         rows = [at for at, key in enumerate(ids) if key in wanted]
         for at, row in zip(rows, pc.take(table, pa.array(rows, pa.int64())).to_pylist(), strict=True):
@@ -37,12 +38,22 @@ def describe_items(data: Path, schema: DatasetSchema, wanted: Collection[int]) -
     return texts
 
 
-def _read_parquet(file: Path) -> pa.Table:
-    # Texts as bytes, since a column of text may hold what is not UTF-8, and then cannot become Python's.
-    table = pq.read_table(file)
-    texts = (pa.string(), pa.large_string())
-    fields = [field.with_type(pa.binary()) if field.type in texts else field for field in table.schema]
-    return table.cast(pa.schema(fields))
+def _read_parquet(file: Path, columns: Collection[str]) -> pa.Table:
+    table = pq.read_table(file, columns=[name for name in pq.read_schema(file).names if name in columns])
+    plain = [column.cast(_decoded(column.type)) for column in table.columns]
+    table = pa.table(plain, names=table.column_names)
+    return table.cast(pa.schema([(field.name, _as_bytes(field.type)) for field in table.schema]))
+
+
+def _decoded(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """Texts as bytes, since a column of text may hold what is not UTF-8, and then cannot become Python's."""
+    if pa.types.is_list(kind):
+        return pa.list_(_as_bytes(kind.value_type))
+    return pa.binary() if kind in (pa.string(), pa.large_string()) else kind
 
 
 def _read_csv(file: Path, item_id: str) -> pa.Table:

@@ -11,7 +11,7 @@ from model.errors import UserError
 from model.train import target_values
 from pipelines.beam_options import beam_options
 from pipelines.experiments.cells import fingerprint
-from pipelines.experiments.dataset import Prepared, made_aside, output_paths
+from pipelines.experiments.dataset import Prepared, check_whole, made_aside, output_paths
 from pipelines.preprocess.job import preprocess
 from pipelines.preprocess.split_config import SplitConfig
 from pipelines.tfx.dataset_json import read_borders, read_dataset_json
@@ -66,8 +66,9 @@ def _examples(data: Prepared, config: TwinConfig, borders: Sequence[int]) -> lis
     start, stop, end = borders
     split = SplitConfig(start, stop, stop, end, config.feedback_delay_ms, config.max_dead_letter_share)
     folder = data.folder / "periods" / fingerprint(dataclasses.asdict(split))[:16]
-    if not (folder / "report.json").is_file():
+    if not folder.is_dir():
         # Two processes may want the same period.
         with made_aside(folder) as temporary:
             preprocess(data.data, data.schema, split, output_paths(temporary, folder), beam_options())
+    check_whole(folder)
     return sorted(str(path) for path in (folder / "examples" / "Split-train").glob("*.gz"))

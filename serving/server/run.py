@@ -69,6 +69,9 @@ def run_until_stopped(
     server.stop()
     starter.join()
     watchdog.cancel()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # All is done: another signal must not change the exit code.
+        signal.signal(number, signal.SIG_IGN)
     if failure and not (isinstance(failure[0], ServingError) and failure[0].code is Code.CANCELLED):
         raise failure[0]
 
