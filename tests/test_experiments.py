@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from model.errors import UserError
 from model.ranker import TwinRanker
 from model.train import Progress
 from pipelines.experiments import lives, study
 from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.cells import CellStore
 from pipelines.experiments.charts import bars, lines
-from pipelines.experiments.contenders import MODELS, choose
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.overall import verdict
 from pipelines.experiments.report import Outcome, Table, render
@@ -201,7 +199,7 @@ def test_a_fresh_table_finds_what_attention_would_choose(first: tuple[dict[str, 
 
 def test_a_servable_is_timed_in_a_process_of_its_own(first: tuple[dict[str, Any], Counted], out: Path) -> None:
     result, display = run(out, "efficiency", "twin")
-    assert display.made == ["serving-twin"]
+    assert display.made == ["serving-twin-round1"]
     values = result["models"]["twin"]
     assert values["training_targets_per_s"] > 0 and values["servable_mb"] > 0
     assert 0 < values["p50_ms"] <= values["p99_ms"]
@@ -216,41 +214,6 @@ def test_a_servable_is_timed_with_no_more_candidates_than_it_takes(
     result, _ = run(out, "efficiency", "avg_pooling")
     assert result["models"]["avg_pooling"]["p50_ms"] > 0
     assert "and 7 candidates a request" in (out / "efficiency" / "report.html").read_text()
-
-
-def test_mistakes_are_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no model dine; there are twin, avg_pooling, "):
-        run(tmp_path, models="twin,dine")
-    with pytest.raises(UserError, match="--models: expected names separated by commas, got ','"):
-        run(tmp_path, models=",")
-    with pytest.raises(UserError, match=r"NAME: expected overall, rolling, consistency, .* got 'everything'"):
-        run(tmp_path, "everything")
-    with pytest.raises(UserError, match=r"--models: ablation compares twin, sim_soft, .*; got eta, din"):
-        run(tmp_path, "ablation", "eta,din")
-
-
-@pytest.mark.parametrize("rates", ["fast", "1,,3", "1,1", "0", "-1", "nan", "inf"])
-def test_unusable_rates_are_told(rates: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"--rates: expected different factors above 0, .* got '{rates}'"):
-        ExperimentRequest("overall", None, tmp_path, None, "", "full", rates, None, "")
-
-
-def test_a_file_is_no_folder_of_results(tmp_path: Path) -> None:
-    file = tmp_path / "results"
-    file.touch()
-    with pytest.raises(UserError, match=r"--out .*results: a file; expected a folder"):
-        ExperimentRequest("overall", None, file, None, "", "quick", "", None, "")
-    with pytest.raises(UserError, match=r"--out .*results/below: cannot be written \(Not a directory\)"):
-        ExperimentRequest("overall", None, file / "below", None, "", "quick", "", None, "").make_out()
-    (tmp_path / "cells").touch()
-    with pytest.raises(UserError, match=r"--out .*/cells: cannot be written \(File exists\)"):
-        ExperimentRequest("overall", None, tmp_path, None, "", "quick", "", None, "").make_out()
-
-
-def test_given_rates_take_the_place_of_the_budgets(tmp_path: Path) -> None:
-    for rates, expected in (("", BUDGETS["full"].rate_factors), ("0.5, 2", (0.5, 2.0))):
-        request = ExperimentRequest("overall", None, tmp_path, None, "", "full", rates, None, "")
-        assert request.chosen_budget() == dataclasses.replace(BUDGETS["full"], rate_factors=expected)
 
 
 def test_a_cell_of_another_identity_is_not_taken(tmp_path: Path) -> None:
@@ -293,13 +256,6 @@ def test_a_twin_that_is_not_first_is_told_first() -> None:
 
 def test_every_experiment_has_a_heading() -> None:
     assert set(EXPERIMENTS) == set(HEADINGS)
-
-
-def test_models_are_chosen_in_one_order() -> None:
-    assert choose("din, twin", "overall") == ["twin", "din"]
-    assert choose("", "overall") == list(MODELS)
-    assert choose("twin, din, eta", "consistency") == ["twin", "eta"]
-    assert choose("", "lives") == ["twin"]
 
 
 def test_charts_survive_what_is_undefined() -> None:

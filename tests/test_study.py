@@ -14,10 +14,10 @@ import tensorflow as tf
 from model.config import TwinConfig
 from model.errors import UserError
 from model.train import DivergedError
-from pipelines.experiments import ablation, case, dataset, efficiency, length, rolling
+from pipelines.experiments import ablation, case, efficiency, length, rolling
 from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.contenders import title
-from pipelines.experiments.dataset import Prepared, made_aside, output_paths, prepare
+from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.lives import lives
 from pipelines.experiments.overall import compare
 from pipelines.experiments.periods import Period
@@ -25,7 +25,6 @@ from pipelines.experiments.rolling import _undefined
 from pipelines.experiments.scored import METRICS, Scored
 from pipelines.experiments.study import Display, Setting, Study
 from pipelines.experiments.training import _Clock
-from pipelines.simulator import simulate
 from tests.training_data import user_row, write
 
 RATES = (0.3, 1.0, 3.0)
@@ -81,8 +80,7 @@ def test_a_pre_training_that_diverged_ends_one_model_only(tmp_path: Path, monkey
     with pytest.raises(UserError, match="every training diverged"):
         one.sound_models()
     one.display = cast(Display, SimpleNamespace(expect=lambda cells: None, start=lambda text: None, done=lambda: None))
-    served = ablation.ablation(one).values["models"]["sim_soft"]["serving_p50_ms"]
-    assert served is None
+    assert ablation.ablation(one).values["models"]["sim_soft"]["serving_p50_ms"] is None
     (text,) = [text for text in compare(one, {"sim_soft": [result]}).warnings if "diverged" in text]
     assert text.startswith("SIM Soft: 1 of 1 trainings have no AUC")
 
@@ -98,7 +96,7 @@ def test_the_training_speed_of_another_machine_is_left_out(tmp_path: Path, monke
 
     monkeypatch.setattr(one, "train", train)
     served = dict.fromkeys(("p50_ms", "p99_ms", "peak_rss_mb", "model_rss_mb", "servable_mb"), 1.0)
-    monkeypatch.setattr(efficiency, "serving_cell", lambda study, model: served)
+    monkeypatch.setattr(efficiency, "serving_costs", lambda study, models: dict.fromkeys(models, served))
     outcome = efficiency.efficiency(one)
     speeds = {model: values["training_targets_per_s"] for model, values in outcome.values["models"].items()}
     assert speeds == {"twin": 5.0, "eta": None}
@@ -119,12 +117,8 @@ def test_an_ablation_that_diverged_is_no_verdict(
         test = known(setting)["test"] | {"gauc": None if failed else 0.6}
         return {"eval": test, "test": test, "train": {"loss": None if failed else 0.5}}
 
-    def served(study: Study, model: str) -> dict[str, float]:
-        assert model != diverged
-        return {"p50_ms": 1.0}
-
     monkeypatch.setattr(two, "train", train)
-    monkeypatch.setattr(ablation, "serving_cell", served)
+    monkeypatch.setattr(ablation, "serving_costs", lambda study, models: {m: {"p50_ms": 1.0} for m in models})
     outcome = ablation.ablation(two)
     assert outcome.verdicts == []
     told = "has no GAUC: nothing to compare." if seeds == 2 else "was not timed: its first training diverged."
@@ -161,8 +155,8 @@ def test_a_verdict_on_an_ablation_needs_significance(
         return {"eval": test, "test": test, "train": {"loss": 0.5}}
 
     monkeypatch.setattr(one, "train", train)
-    times = {"twin_raw_mhta": slower}
-    monkeypatch.setattr(ablation, "serving_cell", lambda study, model: {"p50_ms": times.get(model, 1.0)})
+    costs = {model: {"p50_ms": slower if model == "twin_raw_mhta" else 1.0} for model in one.models}
+    monkeypatch.setattr(ablation, "serving_costs", lambda study, models: costs)
     outcome = ablation.ablation(one)
     for model, kind in zip(("twin_without_bias", "twin_raw_mhta"), expected, strict=True):
         told = outcome.verdicts if kind == "verdict" else [w for w in outcome.warnings if w.startswith(kind)]
@@ -257,68 +251,3 @@ def test_a_case_is_new_to_what_the_models_see(monkeypatch: pytest.MonkeyPatch) -
     window["candidate/item_id"] = tf.constant([[9, 9]], tf.int64)
     _, about = case._the_case(cast(Study, SimpleNamespace(data=data, config=TwinConfig(history_length=3))))
     assert about["timestamp"] == 30
-
-
-def test_another_split_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    simulate(tmp_path / "data", 4, 40, 40)
-
-    def make(data: Path, schema: Any, split: Any, config: Any, folder: Path) -> None:
-        with made_aside(folder) as temporary:
-            (temporary / "encoders.json").write_text("{}")
-
-    monkeypatch.setattr(dataset, "_make", make)
-    monkeypatch.setattr(dataset.Encoders, "load", lambda _: None)
-    about = json.loads((tmp_path / "data" / "dataset.json").read_text())
-    first = prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
-    again = prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
-    about["split"]["test_start_ms"] -= 1
-    (tmp_path / "data" / "dataset.json").write_text(json.dumps(about))
-    moved = prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
-    assert (first.fingerprint, first.folder) == (again.fingerprint, again.folder)
-    assert moved.fingerprint != first.fingerprint and moved.folder != first.folder
-
-    def damaged(file: str) -> None:
-        with pytest.raises(UserError, match=f"{file} is missing or of another size, .* delete the folder"):
-            prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache")
-
-    (moved.folder / "encoders.json").write_text("{")
-    damaged("encoders.json")
-    (moved.folder / "encoders.json").unlink()
-    damaged("encoders.json")
-    (moved.folder / "encoders.json").write_text("{}")
-    (moved.folder / "extra.gz").touch()
-    damaged("extra.gz")
-    (moved.folder / "extra.gz").unlink()
-    assert prepare(tmp_path / "data", TwinConfig(), tmp_path / "cache") == moved
-    for content in ("{}", "[]", "null", "[1]"):
-        (moved.folder / "files.json").write_text(content)
-        damaged("files.json")
-    (moved.folder / "files.json").unlink()
-    damaged("files.json")
-
-
-def test_what_was_interrupted_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), made_aside(tmp_path / "made") as temporary:
-        (temporary / "half").touch()
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_dead_letters_outlast_a_failure(tmp_path: Path) -> None:
-    with pytest.raises(ValueError), made_aside(tmp_path / "made") as temporary:
-        Path(output_paths(temporary, tmp_path / "made").dead_letters).mkdir()
-        raise ValueError
-    (letters,) = tmp_path.iterdir()
-    assert letters.name.startswith("made-dead_letters-")
-
-
-def test_of_two_that_make_the_same_the_first_stays(tmp_path: Path) -> None:
-    with made_aside(tmp_path / "made") as second:
-        (second / "file").write_text("b")
-        with made_aside(tmp_path / "made") as first:
-            (first / "file").write_text("a")
-    assert (tmp_path / "made" / "file").read_text() == "a"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["made"]
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError), made_aside(tmp_path / "file"):
-        pass

@@ -3,7 +3,6 @@
 import dataclasses
 import importlib
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,10 @@ from model.schema import load_schema
 from model.servable_table import TableRows, read_table, replace_table
 from pipelines.score_metrics import score_metrics, within_item_auc
 from pipelines.scoring import read_scores
-from pipelines.tfx.component_watch import ComponentWatch
 from pipelines.tfx.kubeflow_runner import compile_pipeline
 from pipelines.tfx.local_runner import run
 from pipelines.tfx.plan import make_plan
 from pipelines.tfx.servable_check import check_servable
-from pipelines.tfx.summary import _plain
 
 DAY_MS = 86_400_000
 USERS, ITEMS, EVENTS = 60, 80, 120
@@ -146,15 +143,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
             versions=versions,
             folder_removed=run_without_folder(),
         )
-
-
-def test_a_slice_of_one_class_has_no_auc() -> None:
-    def auc(positives: float) -> float | int | None:
-        values = {"auc": 0.0, "gauc": float("nan"), "positives": positives, "targets": 5.0}
-        return _plain({name: {"doubleValue": value} for name, value in values.items()})["auc"]
-
-    # With both classes, 0 is the AUC of the reversed order.
-    assert (auc(0.0), auc(5.0), auc(2.0)) == (None, None, 0.0)
 
 
 def ran(summary: Mapping[str, Any]) -> set[str]:
@@ -302,10 +290,3 @@ def test_compiles_for_kubeflow(runs: Runs, tmp_path: Path) -> None:
         # What the container does with it.
         module, name = path.rsplit(".", 1)
         assert hasattr(importlib.import_module(module), name)
-
-
-def test_watch_puts_an_interrupted_component_on_record() -> None:
-    with ComponentWatch() as watch:
-        logging.getLogger("absl").info("Component %s is running.", "Somebody")
-        assert watch.running == "Somebody"
-    assert watch.components == {}

@@ -5,9 +5,9 @@ from typing import Any
 
 from pipelines.experiments.charts import bars
 from pipelines.experiments.contenders import title
-from pipelines.experiments.efficiency import serving_cell
 from pipelines.experiments.overall import SURE, summarise
 from pipelines.experiments.report import Figure, Outcome, Table, number, plus_minus
+from pipelines.experiments.serving_cost import serving_costs
 from pipelines.experiments.statistics import paired_p
 from pipelines.experiments.study import Study
 
@@ -18,16 +18,17 @@ _AS_GOOD = 0.005
 
 def ablation(study: Study) -> Outcome:
     """Trains TWIN, its three ablations and, as the paper does, SIM Soft, and times their servables."""
-    models = study.models
-    study.display.expect(len(models) * (len(study.budget.rate_factors) + len(study.seeds)))
+    models, rounds = study.models, study.budget.timing_rounds
+    study.display.expect(len(models) * (len(study.budget.rate_factors) + len(study.seeds) - 1 + rounds))
     runs = {model: [run["test"] for run in study.tuned_results(model)] for model in models}
-    served = {model for model in models if study.sound(model)}
-    study.display.expect(len(served) - len(models))
+    sound = [model for model in models if study.sound(model)]
+    study.display.expect((len(sound) - len(models)) * rounds)
+    costs = serving_costs(study, sound)
     values = {
         model: summarise(runs[model])
         | {
             "p_of_gauc_against_twin": _p_against_twin(runs, model),
-            "serving_p50_ms": serving_cell(study, model)["p50_ms"] if model in served else None,
+            "serving_p50_ms": costs[model]["p50_ms"] if model in costs else None,
         }
         for model in models
     }

@@ -24,7 +24,8 @@ class Budget:
         periods: Parts of the test range for `rolling`, where the data set names none.
         measured_targets: Targets whose search `consistency` looks into.
         table_ages: Training steps by which `consistency` ages TWIN's item table.
-        requests: Requests that `efficiency` times for each model.
+        requests: Requests that `efficiency` times for each model in a round.
+        timing_rounds: Rounds in which each model's requests are timed.
         candidates: Candidates of each of them.
     """
 
@@ -38,6 +39,7 @@ class Budget:
     measured_targets: int
     table_ages: tuple[int, ...]
     requests: int
+    timing_rounds: int
     candidates: int
 
     def apply(self, config: TwinConfig) -> TwinConfig:
@@ -66,6 +68,7 @@ BUDGETS: dict[str, Budget] = {
         measured_targets=40,
         table_ages=(1, 10),
         requests=50,
+        timing_rounds=1,
         candidates=50,
     ),
     "full": Budget(
@@ -79,6 +82,7 @@ BUDGETS: dict[str, Budget] = {
         measured_targets=400,
         table_ages=(1, 3, 10, 30, 100),
         requests=200,
+        timing_rounds=3,
         candidates=100,
     ),
 }

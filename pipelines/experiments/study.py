@@ -176,10 +176,11 @@ class Study:
         """Whether the first seed's training with the best learning rates ended well."""
         return self.train(self.tuned(model))["train"]["loss"] is not None
 
-    def sound_models(self) -> tuple[list[str], list[str]]:
+    def sound_models(self, cells: int = 1) -> tuple[list[str], list[str]]:
         """The models whose first training ended well, and what the report must say of the others.
 
-        The cell that was to measure each of the others is no longer expected.
+        Args:
+            cells: How many were to measure each; those of the others are no longer expected.
 
         Raises:
             UserError: If there is none.
@@ -187,7 +188,7 @@ class Study:
         diverged = [model for model in self.models if not self.sound(model)]
         if len(diverged) == len(self.models):
             raise UserError("every training diverged; name lower factors on the learning rates with --rates")
-        self.display.expect(-len(diverged))
+        self.display.expect(-cells * len(diverged))
         remarks = [f"{title(model)} was left out: its training diverged." for model in diverged]
         return [model for model in self.models if model not in diverged], remarks
 
