@@ -130,15 +130,14 @@ def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
 
     Raises:
         DatasetFolderError: If `out` exists and is not to be overwritten, is not a data set folder, or cannot be
-            created.
+            created, or is or holds the current folder, which would leave the shell in one that is gone.
     """
-    # Neither "." nor a link can be replaced. (Path.resolve raises where links go in a circle.)
+    # A link cannot be replaced, what it points to can. (Path.resolve raises where links go in a circle.)
     out = Path(os.path.realpath(out))
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        if not overwrite:
-            raise DatasetFolderError(f"{out} exists already; choose another folder or pass --overwrite")
-        if not (out / "dataset.json").is_file():
-            raise DatasetFolderError(f"{out} has no dataset.json, so it is no data set folder: not overwritten")
+    try:
+        _check_place(out, overwrite)
+    except OSError as error:
+        raise DatasetFolderError(f"{out} cannot be read: {error.strerror}") from error
     with contextlib.ExitStack() as stack:
         try:
             temporary = stack.enter_context(folder_aside(out))
@@ -156,6 +155,19 @@ def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
             if error.errno == errno.ENOTEMPTY:
                 raise DatasetFolderError(f"{out} was made by another process meanwhile, and is kept") from error
             raise DatasetFolderError(f"{out} cannot be put in place: {error.strerror}") from error
+
+
+def _check_place(out: Path, overwrite: bool) -> None:
+    here = Path.cwd()
+    if out == here or out in here.parents:
+        raise DatasetFolderError(f"{out} holds the current folder, which cannot be replaced; call this from outside it")
+    if out.is_symlink():
+        raise DatasetFolderError(f"{out} is a link that leads back to itself")
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        if not overwrite:
+            raise DatasetFolderError(f"{out} exists already; choose another folder or pass --overwrite")
+        if not (out / "dataset.json").is_file():
+            raise DatasetFolderError(f"{out} has no dataset.json, so it is no data set folder: not overwritten")
 
 
 def write_dataset_json(

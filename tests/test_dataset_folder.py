@@ -26,9 +26,12 @@ def test_of_two_that_make_one_folder_the_first_stays(tmp_path: Path) -> None:
 
 def test_a_place_that_no_folder_can_take_is_told(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to("circle")
+    with (
+        pytest.raises(DatasetFolderError, match=r"/circle is a link that leads back to itself"),
+        new_dataset_folder(tmp_path / "circle"),
+    ):
+        pytest.fail("told too late")
     told = pytest.raises(DatasetFolderError, match="cannot be put in place: Not a directory")
-    with told, new_dataset_folder(tmp_path / "circle") as temporary:
-        write(temporary, "new")
     with told, new_dataset_folder(tmp_path / "data") as temporary:
         write(temporary, "new")
         (tmp_path / "data").write_text("made meanwhile")
@@ -80,15 +83,31 @@ def test_what_is_no_data_set_is_not_replaced_where_it_came_meanwhile(tmp_path: P
     assert (tmp_path / "data" / "thesis").is_file()
 
 
-def test_the_current_folder_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "dataset.json").write_text("old")
-    monkeypatch.chdir(tmp_path / "data")
-    with new_dataset_folder(Path("."), overwrite=True) as temporary:
-        (temporary / "dataset.json").write_text("new")
-        assert (tmp_path / "data" / "dataset.json").read_text() == "old"
-    assert (tmp_path / "data" / "dataset.json").read_text() == "new"
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+    def refuse(self: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with (
+        pytest.raises(DatasetFolderError, match="/data cannot be read: Permission denied"),
+        new_dataset_folder(tmp_path / "data", overwrite=True),
+    ):
+        pytest.fail("told too late")
+
+
+@pytest.mark.parametrize("current", [".", "below"])
+def test_the_current_folder_is_not_replaced(current: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data" / "below").mkdir(parents=True)
+    write(tmp_path / "data", "old")
+    monkeypatch.chdir(tmp_path / "data" / current)
+    with (
+        pytest.raises(DatasetFolderError, match=r"/data holds the current folder, .* call this from outside"),
+        new_dataset_folder(tmp_path / "data", overwrite=True),
+    ):
+        pytest.fail("told too late")
+    assert (tmp_path / "data" / "dataset.json").read_text() == "old"
 
 
 def test_a_link_to_a_data_set_is_replaced_where_it_points(tmp_path: Path) -> None:
