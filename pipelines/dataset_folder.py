@@ -5,7 +5,7 @@ import dataclasses
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -125,19 +125,24 @@ class ShardWriter:
 
 
 @contextlib.contextmanager
-def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
+def new_dataset_folder(out: Path, overwrite: bool = False, reads: Sequence[Path] = ()) -> Iterator[Path]:
     """Yields a temporary folder that becomes `out` when the block ends without an error, and vanishes otherwise.
 
+    Args:
+        out: The data set folder.
+        overwrite: Whether it may take the place of another.
+        reads: What it is made from, which must not lie in it.
+
     Raises:
-        DatasetFolderError: If `out` exists and is not to be overwritten, is not a data set folder, or cannot be
-            created, or is or holds the current folder, which would leave the shell in one that is gone.
+        DatasetFolderError: If `out` exists and is not to be overwritten, is not a data set folder, holds what is read
+            or the current folder, or cannot be created.
     """
-    # A link cannot be replaced, what it points to can. (Path.resolve raises where links go in a circle.)
-    out = Path(os.path.realpath(out))
     try:
-        _check_place(out, overwrite)
+        # A link cannot be replaced, what it points to can. (Path.resolve raises where links go in a circle.)
+        out = Path(os.path.realpath(out))
+        _check_place(out, overwrite, reads)
     except OSError as error:
-        raise DatasetFolderError(f"{out} cannot be read: {error.strerror}") from error
+        raise DatasetFolderError(f"{out} cannot be used: {error.strerror}") from error
     with contextlib.ExitStack() as stack:
         try:
             temporary = stack.enter_context(folder_aside(out))
@@ -157,10 +162,14 @@ def new_dataset_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
             raise DatasetFolderError(f"{out} cannot be put in place: {error.strerror}") from error
 
 
-def _check_place(out: Path, overwrite: bool) -> None:
-    here = Path.cwd()
-    if out == here or out in here.parents:
-        raise DatasetFolderError(f"{out} holds the current folder, which cannot be replaced; call this from outside it")
+def _check_place(out: Path, overwrite: bool, reads: Sequence[Path]) -> None:
+    with contextlib.suppress(FileNotFoundError):  # a current folder that is gone is in no other
+        if _holds(out, Path.cwd()):
+            # The shell would stand in a folder that is gone.
+            raise DatasetFolderError(f"{out} is replaced as a whole and holds the current folder; call this outside it")
+    for source in reads:
+        if _holds(out, source):
+            raise DatasetFolderError(f"{out} is replaced as a whole and holds {source}, which is read; choose another")
     if out.is_symlink():
         raise DatasetFolderError(f"{out} is a link that leads back to itself")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
@@ -168,6 +177,11 @@ def _check_place(out: Path, overwrite: bool) -> None:
             raise DatasetFolderError(f"{out} exists already; choose another folder or pass --overwrite")
         if not (out / "dataset.json").is_file():
             raise DatasetFolderError(f"{out} has no dataset.json, so it is no data set folder: not overwritten")
+
+
+def _holds(folder: Path, place: Path) -> bool:
+    place = Path(os.path.realpath(place))
+    return folder == place or folder in place.parents
 
 
 def write_dataset_json(

@@ -91,7 +91,7 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     with (
-        pytest.raises(DatasetFolderError, match="/data cannot be read: Permission denied"),
+        pytest.raises(DatasetFolderError, match="/data cannot be used: Permission denied"),
         new_dataset_folder(tmp_path / "data", overwrite=True),
     ):
         pytest.fail("told too late")
@@ -103,11 +103,41 @@ def test_the_current_folder_is_not_replaced(current: str, tmp_path: Path, monkey
     write(tmp_path / "data", "old")
     monkeypatch.chdir(tmp_path / "data" / current)
     with (
-        pytest.raises(DatasetFolderError, match=r"/data holds the current folder, .* call this from outside"),
+        pytest.raises(
+            DatasetFolderError, match="/data is replaced as a whole and holds the current folder; call this outside it"
+        ),
         new_dataset_folder(tmp_path / "data", overwrite=True),
     ):
         pytest.fail("told too late")
     assert (tmp_path / "data" / "dataset.json").read_text() == "old"
+
+
+def test_what_is_read_is_not_replaced(tmp_path: Path) -> None:
+    raw = tmp_path / "data" / "raw"
+    raw.mkdir(parents=True)
+    write(tmp_path / "data", "old")
+    (tmp_path / "link").symlink_to(raw)
+    for source in (tmp_path / "data", raw, tmp_path / "link"):
+        with (
+            pytest.raises(DatasetFolderError, match=f"/data is replaced as a whole and holds {source}, which is read"),
+            new_dataset_folder(tmp_path / "data", overwrite=True, reads=[tmp_path, source]),
+        ):
+            pytest.fail("told too late")
+    assert raw.is_dir()
+
+
+def test_a_current_folder_that_is_gone_hinders_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with new_dataset_folder(tmp_path / "data") as temporary:
+        write(temporary, "new")
+    with (
+        pytest.raises(DatasetFolderError, match="other cannot be used: No such file or directory"),
+        new_dataset_folder(Path("other")),
+    ):
+        pytest.fail("told too late")
+    assert (tmp_path / "data" / "dataset.json").is_file()
 
 
 def test_a_link_to_a_data_set_is_replaced_where_it_points(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from model.ranker import TwinRanker
 from model.train import Progress
-from pipelines.experiments import lives, study
+from pipelines.experiments import lives, runner, study
 from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.cells import CellStore
 from pipelines.experiments.charts import bars, lines
@@ -22,6 +22,7 @@ from pipelines.experiments.runner import EXPERIMENTS, run_experiment
 from pipelines.experiments.scored import Scored, Scorer
 from pipelines.experiments.statistics import best, closed, mean_and_std, paired_p
 from pipelines.experiments.training import fit_further
+from pipelines.tfx.fingerprints import code_fingerprint
 
 TINY = dataclasses.replace(
     BUDGETS["quick"],
@@ -197,8 +198,20 @@ def test_a_fresh_table_finds_what_attention_would_choose(first: tuple[dict[str, 
     assert "which only the simulator sees" in (out / "consistency" / "report.html").read_text()
 
 
-def test_a_servable_is_timed_in_a_process_of_its_own(first: tuple[dict[str, Any], Counted], out: Path) -> None:
+def test_a_servable_is_timed_in_a_process_of_its_own(
+    first: tuple[dict[str, Any], Counted], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early: set[str] = set()
+    asked: set[str] = set()
+    for module, modules in ((runner, early), (study, asked)):
+
+        def fingerprint(name: str, modules: set[str] = modules) -> str:
+            modules.add(name)
+            return code_fingerprint(name)
+
+        monkeypatch.setattr(module, "code_fingerprint", fingerprint)
     result, display = run(out, "efficiency", "twin")
+    assert asked and asked <= early  # of the code as it was when the experiment began
     assert display.made == ["serving-twin-round1"]
     values = result["models"]["twin"]
     assert values["training_targets_per_s"] > 0 and values["servable_mb"] > 0

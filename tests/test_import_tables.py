@@ -78,6 +78,17 @@ def test_explicit_starts(tmp_path: Path, schema: Path) -> None:
         import_tables(source, schema, tmp_path / "other", starts_ms=(3_000, 2_000, 4_000))
 
 
+@pytest.mark.parametrize("held", ["raw", "schema"])
+def test_what_is_read_is_not_overwritten(held: str, tmp_path: Path, schema: Path) -> None:
+    out = tmp_path / "mine"
+    source = write_source((out if held == "raw" else tmp_path) / "raw")
+    schema = schema if held == "raw" else schema.rename(write_source(out / "x").parent / "schema")
+    (out / "dataset.json").write_text("{}")
+    with pytest.raises(UserError, match=f"mine is replaced as a whole and holds .*{held}, which is read"):
+        import_tables(source, schema, out, **SHARES, overwrite=True)
+    assert (out / held).is_dir()
+
+
 def test_starts_option() -> None:
     hour = 3_600_000
     assert parse_starts("1970-01-02, 1970-01-02T01:00,1970-01-02T01:00+01:00") == (24 * hour, 25 * hour, 24 * hour)

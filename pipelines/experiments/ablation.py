@@ -11,7 +11,7 @@ from pipelines.experiments.serving_cost import serving_costs
 from pipelines.experiments.statistics import paired_p
 from pipelines.experiments.study import Study
 
-# Two timings of one and the same work have differed by as much.
+# Two single timings of one and the same work have differed by as much; medians of rounds may differ less.
 _SLOWER = 1.3
 _AS_GOOD = 0.005
 
@@ -98,5 +98,7 @@ def _figures(values: Mapping[str, Mapping[str, Any]]) -> list[Figure]:
     speed = bars([(title(model), of["serving_p50_ms"], None) for model, of in values.items()], " ms", 2)
     return [
         Figure("GAUC", quality, "On the test split, with the standard deviation over seeds."),
-        Figure("Inference time", speed, "Median time of one request, in process, all candidates together."),
+        Figure(
+            "Inference time", speed, "Median time of a request over all rounds, in process, all candidates together."
+        ),
     ]

@@ -24,7 +24,7 @@ class Budget:
         periods: Parts of the test range for `rolling`, where the data set names none.
         measured_targets: Targets whose search `consistency` looks into.
         table_ages: Training steps by which `consistency` ages TWIN's item table.
-        requests: Requests that `efficiency` times for each model in a round.
+        requests: Requests that `efficiency` and `ablation` time for each model in a round.
         timing_rounds: Rounds in which each model's requests are timed.
         candidates: Candidates of each of them.
     """

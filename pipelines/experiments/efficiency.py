@@ -37,7 +37,8 @@ def efficiency(study: Study) -> Outcome:
     about = (
         f"One user with {study.config.history_length:,} behaviours and {candidates(study)} candidates a request, "
         f"{study.budget.requests} requests after a warm-up, in process, in a fresh process for each model; "
-        f"the median of {rounds} {'round' if rounds == 1 else 'rounds'} in which each has its turn."
+        f"the median of {rounds} {'round' if rounds == 1 else 'rounds'}, in each of which "
+        "the models are timed in turn, but those that an earlier call timed."
     )
     speed = bars([(title(m), values[m]["p50_ms"], None) for m in models], " ms", 1)
     training_speed = bars([(title(m), values[m]["training_targets_per_s"], None) for m in models], "/s", 0)

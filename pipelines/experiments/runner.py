@@ -19,6 +19,7 @@ from model.config import TwinConfig
 from model.errors import UserError
 from model.schema import load_schema
 from pipelines.aside import write_atomically
+from pipelines.experiments import serving_cost
 from pipelines.experiments.ablation import ablation
 from pipelines.experiments.case import case
 from pipelines.experiments.checks import check_labels, fit_models, of_budget
@@ -57,7 +58,8 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     # Keras finds the refresh of the item table slow, which it may be.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     # A fingerprint is of the files as they are when it is first asked for: later they may have been edited.
-    for module in (TRAINING_CODE, CLUSTERING_CODE, *(experiment.__module__ for experiment in EXPERIMENTS.values())):
+    measuring = (experiment.__module__ for experiment in EXPERIMENTS.values())
+    for module in (TRAINING_CODE, CLUSTERING_CODE, serving_cost.__name__, *measuring):
         code_fingerprint(module)
     request.make_out()
     budget = request.chosen_budget()

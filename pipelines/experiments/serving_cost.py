@@ -21,7 +21,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 def serving_costs(study: Study, models: Sequence[str]) -> dict[str, dict[str, float]]:
     """Time, memory and size of each model's servable, medians over the budget's rounds of timing.
 
-    Every model has its turn in each round, so that a machine that slows down does so for all.
+    In each round the models are timed in turn, so that a machine that slows down does so for all. Rounds that an
+    earlier call measured are not measured again.
     """
     rounds = range(1, study.budget.timing_rounds + 1)
     measured = [{model: _cell(study, model, number) for model in models} for number in rounds]

@@ -1,4 +1,4 @@
-"""Times one servable in a process of its own, so that its memory is its own. Run by `efficiency`, not by people."""
+"""Times one servable in a process of its own, so that its memory is its own. Run by `serving_costs`, not by people."""
 
 import json
 import re

@@ -43,13 +43,13 @@ def import_kuairand(
 
     Raises:
         DataImportError: If a file or column is missing or a cell does not convert.
-        DatasetFolderError: If `out` exists or the shares are impossible.
+        DatasetFolderError: If `out` exists, cannot be replaced or holds what is read, or the shares are impossible.
     """
     schema = load_schema("kuairand")
     logs = _find(source, "log_*.csv")
     items = _find(source, "video_features_basic_*.csv")
     users = _find(source, "user_features_*.csv")
-    with new_dataset_folder(out, overwrite) as folder:
+    with new_dataset_folder(out, overwrite, reads=[source]) as folder:
         rows = {
             "events": _write_events(logs, schema, folder / "events", on_rows),
             "items": _write_features(items, schema.columns("items"), folder / "items"),

@@ -50,7 +50,7 @@ def import_tables(
         RawDataError: If a table or column is missing, or a Parquet column is of the wrong type.
         DataImportError: If a table has no rows, a CSV column is of the wrong type, no event has a usable time, or the
             train split is empty.
-        DatasetFolderError: If `out` exists or the split is impossible.
+        DatasetFolderError: If `out` exists, cannot be replaced or holds what is read, or the split is impossible.
         SchemaError: If the schema is wrong.
     """
     schema = load_schema(schema_folder)
@@ -69,7 +69,7 @@ def import_tables(
     split = _split(times, target_share, eval_share, test_share, starts_ms)
     for warning in check_splits(times, split):
         _warn(warning)
-    with new_dataset_folder(out, overwrite) as folder:
+    with new_dataset_folder(out, overwrite, reads=[source, schema.folder]) as folder:
         for table in tables:
             (folder / table).mkdir()
             for number, file in enumerate(files[table]):

@@ -42,7 +42,7 @@ def import_un_votes(source: Path, out: Path, *, train_from_session: int, overwri
 
     Raises:
         DataImportError: If a file or column is missing, a vote is unknown or a session is out of range.
-        DatasetFolderError: If `out` exists.
+        DatasetFolderError: If `out` exists, cannot be replaced or holds what is read.
     """
     if not 1 <= train_from_session < EVAL_SESSION:
         raise DataImportError(f"train_from_session must be between 1 and {EVAL_SESSION - 1}, got {train_from_session}")
@@ -52,7 +52,7 @@ def import_un_votes(source: Path, out: Path, *, train_from_session: int, overwri
     roll_calls = _read(source / "roll_calls.parquet", columns)
     events = _events(votes, source / "votes.parquet")
     split = _split(roll_calls, events, train_from_session, source / "roll_calls.parquet")
-    with new_dataset_folder(out, overwrite) as folder:
+    with new_dataset_folder(out, overwrite, reads=[source]) as folder:
         tables = {"events": events, "items": _items(roll_calls)}
         for name, table in tables.items():
             with ShardWriter(folder / name) as writer:

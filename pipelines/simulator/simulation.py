@@ -113,7 +113,7 @@ def simulate(
 
     Raises:
         SimulationError: If a number is out of range.
-        DatasetFolderError: If `out` exists.
+        DatasetFolderError: If `out` exists or cannot be replaced.
     """
     _check(users, events_per_user, items, targets, feed)
     target_share = TARGET_SHARE if targets is None else targets / (users * events_per_user)
