@@ -18,28 +18,10 @@ from pipelines.experiments.report import Outcome
 from pipelines.experiments.scored import METRICS
 from pipelines.experiments.serving_cost import serving_costs
 from pipelines.experiments.study import Setting, Study
+from tests.counted import Counted
 
 MODELS = ["twin", "sim_soft", "twin_raw_mhta"]
 BUDGET = dataclasses.replace(BUDGETS["full"], timing_rounds=3)
-
-
-class Counted:
-    """A display that counts cells."""
-
-    def __init__(self) -> None:
-        self.expected = self.done_cells = 0
-
-    def expect(self, cells: int) -> None:
-        self.expected += cells
-
-    def start(self, text: str) -> None:
-        pass
-
-    def within(self, share: float, text: str) -> None:
-        pass
-
-    def done(self) -> None:
-        self.done_cells += 1
 
 
 def test_the_median_of_rounds_in_which_models_take_turns_counts() -> None:
@@ -78,7 +60,7 @@ def test_progress_counts_every_round(
         metrics = dict.fromkeys(METRICS, 0.5)
         return {"train": report, "eval": metrics, "test": metrics | {"targets": 9}}
 
-    def measure(study: Study, model: str) -> dict[str, float]:
+    def measure(study: Study, model: str, servable: Path) -> dict[str, float]:
         return dict.fromkeys(("p50_ms", "p99_ms", "peak_rss_mb", "model_rss_mb", "servable_mb"), 1.0)
 
     monkeypatch.setattr(Study, "_train", train)
@@ -93,5 +75,5 @@ def test_progress_counts_every_round(
     first, again = run(), run()
     timed = 3 * (3 if diverged is None else 2)
     trained = 3 * len(BUDGET.rate_factors) + (3 if experiment is ablation else 0)
-    assert (first.expected, first.done_cells) == (trained + timed, trained + timed)
-    assert (again.expected, again.done_cells) == (0, 0)
+    assert (first.expected, len(first.made)) == (trained + timed, trained + timed)
+    assert (again.expected, len(again.made)) == (0, 0)

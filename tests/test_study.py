@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -117,8 +118,12 @@ def test_an_ablation_that_diverged_is_no_verdict(
         test = known(setting)["test"] | {"gauc": None if failed else 0.6}
         return {"eval": test, "test": test, "train": {"loss": None if failed else 0.5}}
 
+    def costs(study: Study, models: Sequence[str]) -> dict[str, dict[str, float]]:
+        assert diverged not in models
+        return {model: {"p50_ms": 1.0} for model in models}
+
     monkeypatch.setattr(two, "train", train)
-    monkeypatch.setattr(ablation, "serving_costs", lambda study, models: {m: {"p50_ms": 1.0} for m in models})
+    monkeypatch.setattr(ablation, "serving_costs", costs)
     outcome = ablation.ablation(two)
     assert outcome.verdicts == []
     told = "has no GAUC: nothing to compare." if seeds == 2 else "was not timed: its first training diverged."
