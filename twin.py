@@ -106,7 +106,7 @@ def main() -> None:
     except UserError as error:
         _fail(f"twin: {error}", 2)
     except ModuleNotFoundError as error:
-        _fail(f"twin: {error}; `twin doctor` lists what is missing, `pip install '.[dev]'` installs everything", 1)
+        _fail(f"twin: {error}; `twin doctor` lists what is missing, `make env` installs everything", 1)
     except Exception as error:
         message = " ".join(f"{type(error).__name__}: {error}".split())
         _fail(f"twin: unexpected failure: {message} (TWIN_TRACEBACK=1 shows where)", 1)

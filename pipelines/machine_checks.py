@@ -75,7 +75,7 @@ def check_packages() -> Iterator[Check]:
         try:
             yield Check(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Check(name, "warning", "not installed", f"needed for {use}: pip install '.[pipelines]' or make env")
+            yield Check(name, "warning", "not installed", f"needed for {use}: make env installs it")
     # tfx-bsl imports dill without declaring it; TFX calls pip to build a wheel of the user's modules.
     for name in ("dill", "pip"):
         if importlib.util.find_spec(name) is not None:

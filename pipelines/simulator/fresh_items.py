@@ -3,8 +3,8 @@
 - Nobody has more than a small share of the catalog.
 - Topics are hashtags: everybody has a habit of spelling each (eight ways), so likeness has to be learned, where equal
   words are found by any index.
-- There are 37 categories, as the paper's SIM Hard has, and one in five is wrong: "the video category used for retrieval
-  is sometimes not reliable in short video RS" (section 4.4).
+- There are 37 categories, as the paper's SIM Hard has, and one item in five has a wrong one: "the video category
+  used for retrieval is sometimes not reliable in short video RS" (section 4.4).
 """
 
 import numpy as np
