@@ -26,17 +26,19 @@ class SimAuxiliary(tfrs.models.Model):
         U_r = sum_i r_i [e_i c_i] / n              (SIM, Eq. 2)
         logit = MLP([U_r, e_a])
 
-    e are an item's inherent features, c_i a behaviour's cross features, n the number of behaviours that the target may
-    see, m the mean of W e_i over them. Since r is all that relates target and behaviours before the MLP, the training
-    makes it large where behaviour i says much about target a: W e - m are the embeddings by which `sim_soft` searches.
+    e are an item's inherent features, c_i a behaviour's cross features, n the number of behaviours that the target
+    may see, m the mean of W e_i over what the batch's targets may see. Since r is all that relates target and
+    behaviours before the MLP, the training makes it large where behaviour i says much about target a: W e - m are
+    the embeddings by which `sim_soft` searches.
 
     Differences from the paper: one W serves behaviours and targets (SIM: W_b and W_a), as the search knows one
-    embedding of an item. Without m, what all items share would grow until r is nearly constant, which pools the history
-    evenly and leaves the MLP to tell targets apart; inner products would then say little of similarity. U_r holds cross
-    features too, so that a history of likes and dislikes tells them apart; the age of a behaviour, which depends on the
-    target, stays out. Division by n, and batch normalisation before the MLP as in the authors' code, keep the scale of
-    long and short histories alike. Long histories are cut to the last `history_length` behaviours, where SIM samples a
-    part of them.
+    embedding of an item. Without m, what all items share would grow until r is nearly constant, which pools the
+    history evenly and leaves the MLP to tell targets apart; inner products would then say little of similarity. In
+    training m, like the statistics of batch normalisation, is of all targets of a batch, of other users and later
+    ones too, all of the train split. U_r holds cross features too, so that a history of likes and dislikes tells
+    them apart; the age of a behaviour, which depends on the target, stays out. Division by n, and batch
+    normalisation before the MLP as in the authors' code, keep the scale of long and short histories alike. Long
+    histories are cut to the last `history_length` behaviours, where SIM samples a part of them.
 
     Args:
         schema: The data set's columns.

@@ -46,6 +46,15 @@ def test_sim_hard_is_left_out_where_nothing_is_a_category() -> None:
         fit_models(["twin"], False, TwinConfig(category_feature="duration_seconds"), schema)
 
 
+def test_what_has_no_bias_anyway_is_left_out() -> None:
+    schema = toy_schema()
+    bare = dataclasses.replace(schema, cross=(), age=False)
+    wanted, config = ["twin", "twin_without_bias"], TwinConfig()
+    models, remarks = fit_models(wanted, False, config, bare)
+    assert models == ["twin"] and remarks[0].startswith("TWIN w/o Bias was left out")
+    assert fit_models(wanted, True, config, bare) == fit_models(wanted, False, config, schema) == (wanted, [])
+
+
 def test_a_category_that_was_guessed_is_named() -> None:
     schema = schema_of("topics", "author_id")
     assert fit_models(["sim_hard"], False, TwinConfig(), schema) == (["sim_hard"], [])

@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import UserError
 from pipelines.experiments.budget import BUDGETS
-from pipelines.experiments.contenders import MODELS, choose
+from pipelines.experiments.contenders import MODELS, choose, not_compared
 from pipelines.experiments.request import ExperimentRequest
 
 
@@ -41,9 +41,11 @@ def test_a_file_is_no_folder_of_results(tmp_path: Path) -> None:
         request(file)
     with pytest.raises(UserError, match=r"--out .*results/below: cannot be written \(Not a directory\)"):
         request(file / "below").make_out()
-    (tmp_path / "cells").touch()
-    with pytest.raises(UserError, match=r"--out .*/cells: cannot be written \(File exists\)"):
-        request(tmp_path).make_out()
+    for name in ("cells", "prepared", "overall"):
+        (tmp_path / name).touch()
+        with pytest.raises(UserError, match=rf"--out .*/{name}: cannot be written \(File exists\)"):
+            request(tmp_path).make_out()
+        (tmp_path / name).unlink()
 
 
 def test_given_rates_take_the_place_of_the_budgets(tmp_path: Path) -> None:
@@ -57,3 +59,9 @@ def test_models_are_chosen_in_one_order() -> None:
     assert choose("", "overall") == list(MODELS)
     assert choose("twin, din, eta", "consistency") == ["twin", "eta"]
     assert choose("", "lives") == ["twin"]
+    assert choose("SIM-hard, twin-without-bias", "case") == ["sim_hard", "twin_without_bias"]
+
+
+def test_what_is_asked_for_and_not_compared_is_named() -> None:
+    assert not_compared("din, twin, Avg-Pooling, din", "case") == ["din", "avg_pooling"]
+    assert not_compared("din, twin", "overall") == not_compared("", "case") == []

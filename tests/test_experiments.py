@@ -131,6 +131,7 @@ def test_length_trains_anew_at_each_shorter_history(first: tuple[dict[str, Any],
     assert by_length["128"]["auc"] == first[0]["models"]["twin"]["auc"] != by_length["26"]["auc"]
     (short,) = (out / "cells").glob("twin-seed1-rate1-length26-*.json")
     assert "history_length: 26\n" in json.loads(short.read_text())["identity"]["config"]
+    assert "Leads are not tested for significance; seeds of each training: 1." in result["warnings"]
     assert "GAUC by history length" in (out / "length" / "report.html").read_text()
 
 
@@ -141,6 +142,7 @@ def test_lives_compares_whole_clustered_lives_with_the_latest_behaviours(
     monkeypatch.setattr(lives, "VARIANTS", two)
     result, display = run(out, "lives", "twin")
     assert display.made == ["lives-twin_v2-seed1", "lives-twin-seed1"]
+    assert result["record"]["seeds"] == [1]
     assert "TWIN-V2, clustering the histories" in display.shown
     assert result["record"]["search_space"].startswith("TWIN, whose rates all variants take: ")
     variants = result["variants"]
@@ -155,8 +157,10 @@ def test_lives_compares_whole_clustered_lives_with_the_latest_behaviours(
 
 
 def test_other_experiments_share_the_trainings(first: tuple[dict[str, Any], Counted], out: Path) -> None:
-    result, display = run(out, "case", "twin")
+    result, display = run(out, "case", "twin,din")
     assert display.made == ["case-twin"]
+    assert result["record"]["seeds"] == [1]
+    assert "DIN (100 most recent): asked for, and nothing that case compares." in result["warnings"]
     values = result["models"]["twin"]
     assert 0 < values["retrieved"] <= 20
     assert [row["rank"] for row in values["searched"]] == list(range(1, len(values["searched"]) + 1))

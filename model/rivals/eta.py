@@ -16,8 +16,8 @@ class ETA(TwoStage):
     embeddings of all inherent features, so search and attention are trained end to end, though not through the bits.
 
     Differences from the paper: m = 64, the finest distance that one integer holds, at no cost over fewer bits.
-    Signatures are made in the request, not kept in a table beside the embeddings, so they are never stale. The ESU is
-    TWIN's, as for every two-stage model.
+    Signatures are made in the request, not kept in a table beside the embeddings, so they are never stale; features
+    weigh in them by their width (`model.rivals.lsh`). The ESU is TWIN's, as for every two-stage model.
     """
 
     bits = 64

@@ -18,7 +18,8 @@ class SDIM(TwoStage):
     Differences from the paper: its ESU averages the sampled behaviours linearly; TWIN's authors put the target
     attention of the other methods in its place "for fair comparison" (TWIN, section 4.2), and so does this. Attention
     reads K behaviours: those sampled in most rounds, which are the ones with the largest weight in SDIM's own average.
-    Hyperplanes are fixed, signatures made from current embeddings of all inherent features: training is end to end.
+    Hyperplanes are fixed, signatures made from current embeddings of all inherent features, which weigh in them by
+    their width (`model.rivals.lsh`): training is end to end.
     """
 
     bits = 48

@@ -13,6 +13,7 @@ from pipelines.experiments.contenders import title
 from pipelines.experiments.dataset import Prepared
 
 _BY_CATEGORY = "sim_hard"
+_WITHOUT_BIAS = "twin_without_bias"
 _WITHOUT_METRICS = ("consistency", "case", "efficiency")
 
 
@@ -51,19 +52,23 @@ def fit_models(
     if config.category_feature is not None:
         # `lives` counts categories without SIM Hard: a wrong name is told now and not after the trainings.
         category_feature(config, schema)
+    remarks: list[str] = []
+    if _WITHOUT_BIAS in models and not named and not schema.cross and not schema.age:
+        models = [model for model in models if model != _WITHOUT_BIAS]
+        remarks.append(f"{title(_WITHOUT_BIAS)} was left out: without cross features no model has a bias.")
     if _BY_CATEGORY not in models or config.category_feature is not None:
-        return models, []
+        return models, remarks
     possible = categories(schema)
     if not possible and not named:
         left = f"{title(_BY_CATEGORY)} was left out: no item feature is fit to be its category."
-        return [model for model in models if model != _BY_CATEGORY], [left]
+        return [model for model in models if model != _BY_CATEGORY], [*remarks, left]
     chosen = category_feature(config, schema)
     if len(possible) > 1:
         others = ", ".join(name for name in possible if name != chosen)
-        return models, [
+        remarks.append(
             f"{title(_BY_CATEGORY)} searches by {chosen!r}, as no category_feature is configured; it could be {others}."
-        ]
-    return models, []
+        )
+    return models, remarks
 
 
 def of_budget(budget: Budget) -> list[str]:

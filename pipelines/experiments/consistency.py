@@ -48,7 +48,7 @@ def consistency(study: Study) -> Outcome:
     chart = lines(
         {title(m): [(d, values[m]["hit_at"].get(str(d))) for d in depths] for m in models},
         "first k of the search unit",
-        f"found of the ESU's own top min(k, {retrieved}), %",
+        f"found of the ESU's own top {retrieved}, % of min(k, {retrieved})",
         (0.0, 100.0),
     )
     blocks: list[Text | Table | Figure] = [

@@ -55,13 +55,13 @@ def choose(names: str, experiment: str) -> list[str]:
     """Those of the named models that an experiment compares, in the order of `MODELS`; without names all of them.
 
     Args:
-        names: Separated by commas.
+        names: Separated by commas, with dashes or underscores.
         experiment: Its name.
 
     Raises:
         UserError: If there is no such model, or the experiment compares none of those named.
     """
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    wanted = _named(names)
     unknown = sorted(set(wanted) - set(MODELS))
     if names.strip() and not wanted:
         raise UserError(f"--models: expected names separated by commas, got {names!r}")
@@ -72,6 +72,15 @@ def choose(names: str, experiment: str) -> list[str]:
     if not chosen:
         raise UserError(f"--models: {experiment} compares {', '.join(measured)}; got {', '.join(wanted)}")
     return chosen
+
+
+def not_compared(names: str, experiment: str) -> list[str]:
+    """Those of the named models that an experiment leaves out, as `choose` does."""
+    return [name for name in dict.fromkeys(_named(names)) if name not in _MEASURED.get(experiment, MODELS)]
+
+
+def _named(names: str) -> list[str]:
+    return [name.strip().lower().replace("-", "_") for name in names.split(",") if name.strip()]
 
 
 def configure(model: str, config: TwinConfig) -> TwinConfig:

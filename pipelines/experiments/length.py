@@ -36,6 +36,8 @@ def length(study: Study) -> Outcome:
             warnings.append(f"{sentence}, TWIN {number(values['twin'][at]['gauc'])}: TWIN is NOT first.")
         else:
             verdicts.append(f"{sentence}.")
+    if verdicts:
+        warnings.append(f"Leads are not tested for significance; seeds of each training: {len(study.seeds)}.")
     blocks: list[Table | Figure] = []
     for metric, name in (("gauc", "GAUC"), ("auc", "AUC")):
         rows = [[title(m), *(number(values[m][str(cut)][metric]) for cut in lengths)] for m in study.models]

@@ -80,7 +80,8 @@ def lives(study: Study) -> Outcome:
         values[name]["p_against_twin_v2"] = None if name == "twin_v2" else paired_p(*pairs)
     verdicts, warnings = _verdicts(values)
     values_of_all = {"variants": values, "oracle": study.data.oracle}
-    return Outcome(verdicts, warnings, _blocks(values), values_of_all, tuned="TWIN, whose rates all variants take")
+    tuned = "TWIN, whose rates all variants take"
+    return Outcome(verdicts, warnings, _blocks(values), values_of_all, tuned=tuned, seeds=study.seeds)
 
 
 def _config(study: Study, variant: Variant, setting: Setting) -> TwinConfig:

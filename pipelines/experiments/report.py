@@ -75,6 +75,7 @@ class Outcome:
         blocks: Text, tables and pictures in order.
         values: The same as JSON values.
         tuned: Whose learning rates were chosen within the budget.
+        seeds: Those of its trainings, where `Study.train` did not make them.
     """
 
     verdicts: list[str]
@@ -82,6 +83,7 @@ class Outcome:
     blocks: Sequence[Block]
     values: dict[str, Any]
     tuned: str = "every model"
+    seeds: Sequence[int] = ()
 
 
 def render(heading: str, outcome: Outcome, record: Sequence[tuple[str, str]]) -> str:

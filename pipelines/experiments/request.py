@@ -13,6 +13,9 @@ from pipelines.experiments.cells import CELLS
 from pipelines.experiments.contenders import choose
 from pipelines.tfx.dataset_json import read_borders, read_oracle, read_schema_name
 
+# Where an experiment keeps the data set's Examples, below its folder of results.
+PREPARED = "prepared"
+
 HEADINGS = {
     "overall": "Overall performance",
     "rolling": "Overall performance of models that learn on",
@@ -82,7 +85,7 @@ class ExperimentRequest:
         Raises:
             UserError: If it cannot be, or nothing can be written in it.
         """
-        for folder in (self.out, self.out / CELLS):
+        for folder in (self.out, self.out / CELLS, self.out / PREPARED, self.out / self.name):
             _make_writable(folder)
 
     def chosen_models(self) -> list[str]:

@@ -24,13 +24,14 @@ from pipelines.experiments.ablation import ablation
 from pipelines.experiments.case import case
 from pipelines.experiments.checks import check_labels, fit_models, of_budget
 from pipelines.experiments.consistency import consistency
+from pipelines.experiments.contenders import not_compared, title
 from pipelines.experiments.dataset import Prepared, prepare, simulated
 from pipelines.experiments.efficiency import efficiency
 from pipelines.experiments.length import length
 from pipelines.experiments.lives import CLUSTERING_CODE, lives
 from pipelines.experiments.overall import overall
 from pipelines.experiments.report import Figure, Outcome, render
-from pipelines.experiments.request import HEADINGS, ExperimentRequest
+from pipelines.experiments.request import HEADINGS, PREPARED, ExperimentRequest
 from pipelines.experiments.rolling import rolling
 from pipelines.experiments.study import TRAINING_CODE, Display, Study
 from pipelines.tfx.dataset_json import read_schema_name
@@ -65,9 +66,11 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
     budget = request.chosen_budget()
     data = request.data or simulated(request.out / "data", *budget.simulation)
     config = budget.apply(_config(request, data))
-    prepared = prepare(data, config, request.out / "prepared")
+    prepared = prepare(data, config, request.out / PREPARED)
     named = bool(request.models.strip())
     models, remarks = fit_models(request.chosen_models(), named, config, prepared.schema)
+    if left := not_compared(request.models, request.name):
+        remarks.append(f"{', '.join(map(title, left))}: asked for, and nothing that {request.name} compares.")
     about = {"code_version": code_version(), "machine": _machine()}
     study = Study(prepared, config, budget, request.seeds or budget.seeds, models, request.out, display, about)
     started = time.monotonic()
@@ -84,7 +87,7 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
         "prepared_fingerprint": prepared.fingerprint,
         "events": _counts(prepared),
         "budget": budget.name,
-        "seeds": study.seeds,
+        "seeds": list(outcome.seeds) or study.trained_seeds(),
         "search_space": _search_space(study, outcome.tuned),
         "seconds": round(time.monotonic() - started, 1),
         "config": config.to_yaml(),

@@ -114,6 +114,10 @@ class Study:
             self._known[setting] = self.cell(setting.name, self._identity(setting), lambda: self._train(setting))
         return self._known[setting]
 
+    def trained_seeds(self) -> list[int]:
+        """Seeds of all trainings that `train` was asked for."""
+        return sorted({setting.seed for setting in self._known})
+
     def cell(self, name: str, identity: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """A cell's result, made and written if there is none of this identity, and shown while it is made."""
         if (found := self._cells.find(name, identity)) is not None:
