@@ -184,13 +184,18 @@ class TwinConfig:
         return cls.from_yaml(text, str(file))
 
 
+def as_configured(name: str) -> str:
+    """A model's name as people write it, with dashes or underscores, in any case, as configurations spell it."""
+    return name.strip().lower().replace("-", "_")
+
+
 def interest_name(name: str) -> InterestName:
     """The interest of a name as people write it, with dashes or underscores, in any case: `twin-v2`.
 
     Raises:
         ConfigError: If there is none.
     """
-    written = name.strip().lower().replace("-", "_")
+    written = as_configured(name)
     names: tuple[InterestName, ...] = get_args(InterestName)
     for known in names:
         if known == written:

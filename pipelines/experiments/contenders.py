@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, get_args
 
-from model.config import InterestName, TwinConfig
+from model.config import InterestName, TwinConfig, as_configured
 from model.errors import UserError
 
 LONG_DIN = "din_1000"
@@ -76,11 +76,12 @@ def choose(names: str, experiment: str) -> list[str]:
 
 def not_compared(names: str, experiment: str) -> list[str]:
     """Those of the named models that an experiment leaves out, as `choose` does."""
-    return [name for name in dict.fromkeys(_named(names)) if name not in _MEASURED.get(experiment, MODELS)]
+    compared = choose(names, experiment)
+    return [name for name in dict.fromkeys(_named(names)) if name not in compared]
 
 
 def _named(names: str) -> list[str]:
-    return [name.strip().lower().replace("-", "_") for name in names.split(",") if name.strip()]
+    return [as_configured(name) for name in names.split(",") if name.strip()]
 
 
 def configure(model: str, config: TwinConfig) -> TwinConfig:

@@ -93,7 +93,6 @@ def run_experiment(request: ExperimentRequest, display: Display) -> dict[str, An
         "config": config.to_yaml(),
     }
     folder = request.out / request.name
-    folder.mkdir(parents=True, exist_ok=True)
     report = folder / "report.html"
     result = {
         "experiment": request.name,
