@@ -13,15 +13,12 @@ from model.errors import UserError
 from model.feature import AGE
 from model.interest import make_interest
 from model.item_table import ITEM_ID, ItemTable
+from model.optimizer import adagrad_and_adam
 from model.request import RawBatch, RequestEncoder
 from model.schema import DatasetSchema
 from model.search_features import empty_search_features
 from model.short_term import ShortTerm
 from model.twin import TWIN, Interest
-
-# AdaGrad's slots start near zero: gradients of a mean over a batch are small, and beside the usual 0.1 they would
-# vanish and leave plain, slow gradient descent.
-_ACCUMULATOR = 1e-6
 
 
 class TwinRanker(tfrs.models.Model):
@@ -183,14 +180,7 @@ class TwinRanker(tfrs.models.Model):
 
     def optimizer_for_training(self) -> tf.keras.optimizers.Optimizer:
         """AdaGrad for embeddings, Adam for the rest (section 4.3)."""
-        # The legacy classes are one fused op a variable, sparse rows included; the newer ones trace dozens.
-        keras = tf.keras.optimizers.legacy
-        return tfrs.experimental.optimizers.CompositeOptimizer(
-            [
-                (keras.Adagrad(self.config.embedding_learning_rate, _ACCUMULATOR), self.embedding_variables),
-                (keras.Adam(self.config.dense_learning_rate), self.dense_variables),
-            ]
-        )
+        return adagrad_and_adam(self.config, self.embedding_variables, self.dense_variables)
 
 
 def policy_loss(log_policy: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

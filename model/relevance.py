@@ -22,10 +22,17 @@ class Relevance(tf.keras.layers.Layer):
         head_dim: d_k.
         inherent_width: H.
         cross: Embeddings E_j of the J cross features.
+        bias: Whether there is the second term; without it `cross_kernels` and `bias_tables` are empty.
     """
 
     def __init__(
-        self, heads: int, head_dim: int, inherent_width: int, cross: FeatureEmbeddings, name: str | None = None
+        self,
+        heads: int,
+        head_dim: int,
+        inherent_width: int,
+        cross: FeatureEmbeddings,
+        bias: bool = True,
+        name: str | None = None,
     ) -> None:
         super().__init__(name=name)
         self.heads, self.head_dim, self.cross = heads, head_dim, cross
@@ -34,9 +41,10 @@ class Relevance(tf.keras.layers.Layer):
         self.query_kernel = self.add_weight("query_kernel", [inherent_width, width])  # W^q
         self.cross_kernels = {
             feature: self.add_weight(f"cross_kernel_{feature}", [embedding.width, heads])  # w_j of every head
-            for feature, embedding in cross.embeddings.items()
+            for feature, embedding in (cross.embeddings if bias else {}).items()
         }
-        self.beta = self.add_weight("beta", [len(self.cross_kernels)], initializer="ones")
+        if self.cross_kernels:  # a weight that is never used would never have a gradient
+            self.beta = self.add_weight("beta", [len(self.cross_kernels)], initializer="ones")
 
     def start_as_similarity(self, weight: tf.Tensor) -> None:
         """Sets W^q = W^h so that the first term of every head is sum_i weight_i q_i K_h,i in expectation.

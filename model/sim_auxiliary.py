@@ -10,13 +10,11 @@ from model.catalog import CatalogRows
 from model.config import TwinConfig
 from model.encoders import Encoders
 from model.history import History
+from model.optimizer import adagrad_and_adam
 from model.ranker import TwinRanker
 from model.request import RawBatch
 from model.rivals.behaviours import embed_items
 from model.schema import DatasetSchema
-
-# As in `model.ranker`: beside AdaGrad's usual start of 0.1, gradients of a mean over a batch would vanish.
-_ACCUMULATOR = 1e-6
 
 
 class SimAuxiliary(tfrs.models.Model):
@@ -101,13 +99,7 @@ class SimAuxiliary(tfrs.models.Model):
 
     def optimizer_for_training(self) -> tf.keras.optimizers.Optimizer:
         """AdaGrad for embeddings, Adam for the rest, as the ranker's."""
-        keras = tf.keras.optimizers.legacy
-        return tfrs.experimental.optimizers.CompositeOptimizer(
-            [
-                (keras.Adagrad(self.config.embedding_learning_rate, _ACCUMULATOR), self._embedding_variables),
-                (keras.Adam(self.config.dense_learning_rate), self._dense_variables),
-            ]
-        )
+        return adagrad_and_adam(self.config, self._embedding_variables, self._dense_variables)
 
     def _map(self, items: tf.Tensor) -> tf.Tensor:
         return tf.tensordot(items, self.kernel, 1)

@@ -11,8 +11,8 @@ from model.esu import Attended, masked_softmax
 from model.feature import AGE
 from model.history import History
 from model.item_table import ItemTable
+from model.relevance import Relevance
 from model.rivals.behaviours import embed_behaviours, embed_items, only_visible
-from model.rivals.inherent_relevance import InherentRelevance
 from model.rivals.rival import Rival
 from model.twin import Interest
 
@@ -43,7 +43,7 @@ class TwinRawMhta(Rival):
     ) -> None:
         super().__init__(config, inherent, cross, table, name=name)
         heads, head_dim, width = config.heads, config.head_dim, config.projection_dim
-        self.of_inherent = InherentRelevance(heads, head_dim, inherent.width, cross, name="of_inherent")
+        self.of_inherent = Relevance(heads, head_dim, inherent.width, cross, bias=False, name="of_inherent")
         if config.similarity_start:
             self.of_inherent.start_as_similarity(config.similarity_start * inherent.relative_widths())
         self.cross_kernels = {

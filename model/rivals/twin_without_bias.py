@@ -10,7 +10,7 @@ from model.cp_gsu import ConsistencyPreservedGSU
 from model.embedding import FeatureEmbeddings
 from model.history import History
 from model.item_table import ItemTable
-from model.rivals.inherent_relevance import InherentRelevance
+from model.relevance import Relevance
 from model.rivals.two_stage import TwoStage
 
 
@@ -36,7 +36,7 @@ class TwinWithoutBias(TwoStage):
         table: ItemTable,
         name: str | None = None,
     ) -> None:
-        relevance = InherentRelevance(config.heads, config.head_dim, inherent.width, cross, name="relevance")
+        relevance = Relevance(config.heads, config.head_dim, inherent.width, cross, bias=False, name="relevance")
         super().__init__(config, inherent, cross, table, relevance, name=name)
         self.cp_gsu = ConsistencyPreservedGSU(relevance, table, config.retrieved, name="cp_gsu")
 

@@ -20,6 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+LINE_INTERVAL_S = 60.0
+"""In a log, a training tells how far it is at most this often."""
+
 
 def experiment(
     name: Annotated[
@@ -126,11 +129,12 @@ class _Bar:
 
 
 class _Lines:
-    """For logs: a line when a cell begins, and one when it is done, with an estimate of the time left."""
+    """For logs: a line when a cell begins, now and then within it, and when it is done, with the time left."""
 
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
         self._total = self._done = 0
+        self._stage, self._share = time.monotonic(), 0.0
         self._say(f"{name}: preparing the data")
 
     def expect(self, cells: int) -> None:
@@ -138,19 +142,31 @@ class _Lines:
 
     def start(self, text: str) -> None:
         self._started, self._text = time.monotonic(), text
+        self._stage, self._share = self._started, 0.0
         if not self._done:
             self._begin = self._started
         self._say(f"{self._done + 1}/{self._total} {text}")
 
     def within(self, share: float, text: str) -> None:
-        del share, text
+        now = time.monotonic()
+        if share < self._share:  # of what comes next within the cell, as the training after a pre-training
+            self._stage = now
+        self._share = share
+        if now - self._said >= LINE_INTERVAL_S:
+            left = (now - self._stage) * (1 - share) / share
+            self._say(f"{text}: {share:.0%}, {_about(left)} of it")
 
     def done(self) -> None:
         self._done += 1
         now = time.monotonic()
         left = (now - self._begin) / self._done * (self._total - self._done)
-        about = f", about {math.ceil(left / 60)} min left" if left > 0 else ""
+        about = f", {_about(left)}" if left > 0 else ""
         self._say(f"{self._done}/{self._total} done: {self._text} took {now - self._started:.0f} s{about}")
 
     def _say(self, text: str) -> None:
+        self._said = time.monotonic()
         self._console.print(text, markup=False)
+
+
+def _about(seconds: float) -> str:
+    return f"about {math.ceil(seconds / 60)} min left"
