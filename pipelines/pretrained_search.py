@@ -24,8 +24,9 @@ from model.train import DivergedError, Progress, TrainingError, count_targets
 from model.weight_average import weight_averages
 from model.windows import window_dataset
 
-_CLUSTERS = {"sim_cluster": SimCluster.clusters, "sim_cluster_plus": SimClusterPlus.clusters}
-PRE_TRAINED = ("sim_soft", *_CLUSTERS)
+CLUSTERS = {"sim_cluster": SimCluster.clusters, "sim_cluster_plus": SimClusterPlus.clusters}
+"""How many clusters a module's search wants."""
+PRE_TRAINED = ("sim_soft", *CLUSTERS)
 """The modules whose search reads something pre-trained of items."""
 _ITEMS_PER_CLUSTER = 2
 _SMALLEST_BATCH = 4096
@@ -85,8 +86,8 @@ def fit_search_features(
 
 def features_from(embeddings: ItemEmbeddings, config: TwinConfig) -> dict[str, SearchArray]:
     """What the search of `config.interest`, one of `PRE_TRAINED`, reads; clusters are drawn with `config.seed`."""
-    if config.interest in _CLUSTERS:
-        return {"cluster": cluster_embeddings(embeddings, _CLUSTERS[config.interest], config.seed)}
+    if config.interest in CLUSTERS:
+        return {"cluster": cluster_embeddings(embeddings, CLUSTERS[config.interest], config.seed)}
     return {"embedding": SearchArray(embeddings.ids, embeddings.values)}
 
 

@@ -92,6 +92,15 @@ def test_a_finished_cell_is_not_made_again(first: tuple[dict[str, Any], Counted]
     assert result["models"]["twin"]["auc"] == first[0]["models"]["twin"]["auc"]
 
 
+def test_a_catalog_too_small_for_its_clusters_is_told(first: tuple[dict[str, Any], Counted], out: Path) -> None:
+    result, _ = run(out, models="sim_cluster_plus")
+    (cell,) = (out / "cells").glob("sim_cluster_plus-seed1-*.json")
+    clusters = json.loads(cell.read_text())["result"]["train"]["clusters"]
+    assert 1 < clusters <= 50, "of 100 items"
+    told = f"SIM Cluster+: {clusters} of 10,000 clusters hold items; there are at most half as many clusters as items"
+    assert any(warning.startswith(told) for warning in result["warnings"])
+
+
 def test_rolling_tests_each_period_before_it_is_learned_from(
     first: tuple[dict[str, Any], Counted], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

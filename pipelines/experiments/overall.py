@@ -9,6 +9,7 @@ from pipelines.experiments.report import Figure, Outcome, Table, number, plus_mi
 from pipelines.experiments.scored import METRICS
 from pipelines.experiments.statistics import best, closed, mean_and_std, paired_p
 from pipelines.experiments.study import Study
+from pipelines.pretrained_search import CLUSTERS
 
 FLOOR = "avg_pooling"
 SURE = 0.01
@@ -48,7 +49,7 @@ def compare(
         for model in ranking
     }
     verdicts, warnings = verdict(study.models, means, p_values, "seeds" if periods is None else "periods")
-    warnings += _undefined(runs)
+    warnings += _undefined(runs) + _few_clusters(study)
     return Outcome(verdicts, warnings, _blocks(study, ranking, values), {"models": values, "oracle": study.data.oracle})
 
 
@@ -98,6 +99,20 @@ def _undefined(runs: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
         f"{title(model)}: {count} of {len(runs[model])} trainings have no AUC, as they diverged; means leave them out."
         for model, count in missing.items()
         if count
+    ]
+
+
+def _few_clusters(study: Study) -> list[str]:
+    found = {
+        model: study.train(study.tuned(model))["train"].get("clusters", 0)
+        for model in CLUSTERS
+        if model in study.models
+    }
+    return [
+        f"{title(model)}: {count:,} of {CLUSTERS[model]:,} clusters hold items; there are at most half as many "
+        "clusters as items in training."
+        for model, count in found.items()
+        if 0 < count < CLUSTERS[model]
     ]
 
 

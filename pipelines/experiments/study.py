@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from model.catalog import CatalogRows
 from model.config import TwinConfig
 from model.errors import UserError
@@ -252,6 +254,8 @@ class Study:
         trained = fit(self.data, config, self.catalog(), search, self.progress(setting.name))
         score = Scorer(trained.ranker, self.data.schema)
         train = trained.report | {"machine": self.about["machine"]}
+        if "cluster" in search:
+            train["clusters"] = np.count_nonzero(np.unique(search["cluster"].values))
         result = {"train": train} | {split: score(self.data.files(split)).metrics() for split in ("eval", "test")}
         if setting.history_length is None:
             save_state(trained.ranker, self._state(setting))
