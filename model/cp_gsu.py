@@ -53,11 +53,11 @@ class ConsistencyPreservedGSU(tf.keras.layers.Layer):
 def rank_union(scores: tf.Tensor, size: int) -> tf.Tensor:
     """Positions int32 [B, N, size] of the heads' best, by rank: scores float32 [B, h, N, L], -inf = invisible.
 
-    Heads rarely agree so much that each one's ranking is needed down to rank `size`: half of that is tried for all
-    candidates, and the whole only for those whose union it does not fill. The result is the same.
+    More than two heads rarely agree so much that each one's ranking is needed down to rank `size`: half of that is
+    tried for all candidates, and the whole only for those whose union it does not fill. The result is the same.
     """
-    half = max(size // 2, 1)
-    values, indices = top_k(scores, half)  # [B, h, N, K']
+    few = scores.shape[1] <= 2  # halves of two rankings fill it only where they share nothing
+    values, indices = top_k(scores, size if few else max(size // 2, 1))  # [B, h, N, K']
     united = _unite(tf.transpose(values, [0, 2, 1, 3]), tf.transpose(indices, [0, 2, 1, 3]), size)
     # All heads see the same behaviours: where the first head's ranking ends, so do the others'.
     lacking = (united[..., -1] < 0) & (values[:, 0, :, -1] > -float("inf"))  # [B, N]

@@ -53,7 +53,7 @@ class History:
         """
         size = 0.0 if self.log_size is None else self.log_size[:, tf.newaxis]
         bias = tf.where(self.visible(), size, -float("inf"))[:, tf.newaxis]  # [B, 1, N', L]
-        shared = [tf.gather(tables[f], index) for f, index in self.cross.items()]  # each [B, L, h]
+        shared = [tf.gather(tables[f], index) for f, index in self.cross.items() if f in tables]  # each [B, L, h]
         if shared:
             bias += tf.transpose(tf.add_n(shared), [0, 2, 1])[:, :, tf.newaxis]
         if AGE in tables:

@@ -30,7 +30,6 @@ _PLAIN = {
     "din": DIN,
     "dien": DIEN,
     "mimn": MIMN,
-    "ubr4ctr": UBR4CTR,
     "sim_soft": SimSoft,
     "sim_cluster": SimCluster,
     "sim_cluster_plus": SimClusterPlus,
@@ -63,7 +62,7 @@ def make_interest(
 
     Args:
         config: The configuration.
-        schema: Names the category of `sim_hard`.
+        schema: Names the category of `sim_hard`, and the features with vocabularies.
         inherent: Embeddings of inherent features, shared with the target.
         cross: Embeddings of cross features.
         table: The item table.
@@ -75,6 +74,8 @@ def make_interest(
     shared = (config, inherent, cross, table)
     if config.interest == "sim_hard":
         return SimHard(*shared, category=category_feature(config, schema), name="sim_hard")
+    if config.interest == "ubr4ctr":
+        return UBR4CTR(*shared, categorical=[f.name for f in schema.inherent if not f.numeric], name="ubr4ctr")
     if config.interest == "twin_without_consistency":
         assert auxiliary is not None
         return TwinWithoutConsistency(*shared, auxiliary=auxiliary, name="twin_without_consistency")

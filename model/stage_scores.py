@@ -1,7 +1,5 @@
 """How each stage of a two-stage model ranks a whole history (section 4.5)."""
 
-import dataclasses
-
 import tensorflow as tf
 
 from model.errors import UserError
@@ -10,7 +8,6 @@ from model.ranker import TwinRanker
 from model.relevance import Relevance
 from model.request import RawBatch
 from model.rivals.twin_raw_mhta import TwinRawMhta
-from model.rivals.twin_without_bias import TwinWithoutBias
 from model.rivals.twin_without_consistency import TwinWithoutConsistency
 from model.rivals.two_stage import TwoStage
 from model.twin import TWIN
@@ -49,13 +46,11 @@ def _search_scores(ranker: TwinRanker, target: tf.Tensor, history: History, row:
     if isinstance(unit, TwinWithoutConsistency):
         other = unit.auxiliary
         return _scores(other.relevance, other.esu.inherent(ranker.item_table.features(row)), stored, history)
-    if isinstance(unit, TWIN | TwinWithoutBias):
+    if isinstance(unit, TWIN):
         return _scores(unit.relevance, target, stored, history)
     return unit.scores(target, history, row)[:, tf.newaxis]
 
 
 def _scores(relevance: Relevance, target: tf.Tensor, keys: tf.Tensor, history: History) -> tf.Tensor:
-    """Eq. 6 of all behaviours; of cross features, those that the relevance weighs."""
-    tables = relevance.bias_tables()
-    weighed = dataclasses.replace(history, cross={f: index for f, index in history.cross.items() if f in tables})
-    return relevance.of_history(relevance.query(target), keys, weighed.bias(tables))
+    """Eq. 6 of all behaviours."""
+    return relevance.of_history(relevance.query(target), keys, history.bias(relevance.bias_tables()))

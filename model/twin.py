@@ -47,9 +47,11 @@ class TWIN(tf.keras.layers.Layer):
     Attributes:
         width: Of the output.
         reads_projections: Whether the search reads the item table's projections.
+        bias: Whether cross features have a part in the relevance.
     """
 
     reads_projections = True
+    bias = True
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class TWIN(tf.keras.layers.Layer):
     ) -> None:
         super().__init__(name=name)
         self.width = config.projection_dim
-        self.relevance = Relevance(config.heads, config.head_dim, inherent.width, cross, name="relevance")
+        self.relevance = Relevance(config.heads, config.head_dim, inherent.width, cross, self.bias, name="relevance")
         if config.similarity_start:
             self.relevance.start_as_similarity(config.similarity_start * inherent.relative_widths())
         self.cp_gsu = ConsistencyPreservedGSU(self.relevance, table, config.retrieved, name="cp_gsu")

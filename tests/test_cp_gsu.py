@@ -55,14 +55,15 @@ def test_permuting_the_history_permutes_what_is_retrieved() -> None:
 
 
 @pytest.mark.parametrize("agreement", [0.0, 0.9, 1.0])
-def test_heads_that_agree_are_searched_deeper(agreement: float) -> None:
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_heads_that_agree_are_searched_deeper(agreement: float, heads: int) -> None:
     rng = np.random.default_rng(0)
-    shared, own = rng.normal(size=(2, 1, 5, 200)), rng.normal(size=(2, 4, 5, 200))
+    shared, own = rng.normal(size=(2, 1, 5, 200)), rng.normal(size=(2, heads, 5, 200))
     scores = (agreement * shared + (1 - agreement) * own).astype(np.float32)
     scores[0, :, 0, 20:] = -np.inf  # fewer behaviours than wanted
     found = rank_union(tf.constant(scores), 30).numpy()
     for b, n in np.ndindex(2, 5):
         visible = np.flatnonzero(np.isfinite(scores[b, 0, n]))
-        rankings = [visible[np.argsort(-scores[b, a, n, visible])].tolist() for a in range(4)]
+        rankings = [visible[np.argsort(-scores[b, a, n, visible])].tolist() for a in range(heads)]
         expected = union(rankings, 30)
         assert found[b, n].tolist() == expected + [-1] * (30 - len(expected))

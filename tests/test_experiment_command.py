@@ -37,6 +37,8 @@ def test_a_log_tells_how_far_a_long_training_is(monkeypatch: pytest.MonkeyPatch)
     log = io.StringIO()
     lines = _Lines(Console(file=log), "overall")
     lines.expect(1)
+    now[0] = 90.0
+    lines.within(0, "nothing done yet, of which nothing can be told")
     lines.start("sim_soft")
     for stage in ("pre-training", "training"):
         for step in range(1, 11):

@@ -19,6 +19,7 @@ FIVE = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [-1.0, 0.0], [2.0, 2.0]]
 def test_equal_scores_go_to_the_newest() -> None:
     scores = tf.constant([[[1.0, 2.0, 1.0, -INF, 1.0], [-INF, -INF, 3.0, -INF, -INF]]])
     np.testing.assert_array_equal(newest_first(scores, 3), [[[1, 4, 2], [2, -1, -1]]])
+    np.testing.assert_array_equal(newest_first(scores[..., :2], 3), [[[1, 0, -1], [-1, -1, -1]]])
 
 
 def test_the_most_recent_are_known_items_before_the_targets_own_end() -> None:
@@ -75,21 +76,22 @@ def test_shared_terms_equal_the_loop(seed: int) -> None:
         assert found.numpy()[b, n, i] == pytest.approx(expected, abs=1e-6)
 
 
-def test_sim_hard_takes_the_category_newest_first() -> None:
-    inherent, cross, table = hand_world(FIVE, topics=[1, 2, 1, 0, 2])
+@pytest.mark.parametrize("none", [0, 1])  # missing, out of vocabulary
+def test_sim_hard_takes_the_category_newest_first(none: int) -> None:
+    inherent, cross, table = hand_world(FIVE, topics=[2, 3, 2, none, 3])
     sim = SimHard(HAND, inherent, cross, table, category="topics")
     history = hand_history([1, 2, 3, 4, 5, 1, 3, 0])
-    row = tf.constant([[1, 2, 4]])  # categories 1, 2 and none
+    row = tf.constant([[1, 2, 4]])  # categories 2, 3 and none
     position = sim.search(inherent(table.features(row)), history, row)
     np.testing.assert_array_equal(position, [[[6, 5, 2], [4, 1, -1], [-1, -1, -1]]])
 
 
 def test_sim_hard_prefers_more_shared_values_of_a_list() -> None:
-    inherent, cross, table = hand_world(FIVE, topics=[[1, 2], [2, 3], [3, 0], [1, 2], [4, 0]])
+    inherent, cross, table = hand_world(FIVE, topics=[[2, 3], [3, 4], [4, 1], [2, 3], [5, 1]])
     sim = SimHard(HAND, inherent, cross, table, category="topics")
-    row = tf.constant([[1]])
+    row = tf.constant([[1, 3]])
     scores = sim.scores(inherent(table.features(row)), hand_history([1, 2, 3, 4, 5]), row)
-    np.testing.assert_array_equal(scores, [[[2, 1, -INF, 2, -INF]]])
+    np.testing.assert_array_equal(scores, [[[2, 1, -INF, 2, -INF], [-INF, 1, 1, -INF, -INF]]])
 
 
 def test_sim_cluster_takes_the_cluster_and_never_items_without_one() -> None:

@@ -12,18 +12,18 @@ from model.rivals.ubr4ctr import UBR4CTR, log_probability, most_likely
 from tests.rivals import HAND, hand_history, hand_world
 
 FIVE = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [-1.0, 0.0], [2.0, 2.0]]
-TOPICS = [[1, 2], [2, 3], [3, 0], [1, 2], [4, 0]]
+TOPICS = [[2, 3], [3, 4], [4, 1], [2, 3], [5, 1]]  # 1 = out of vocabulary, no term
 K1, B = 1.2, 0.75
 
 
 @pytest.fixture(scope="module")
 def ubr() -> UBR4CTR:
     inherent, cross, table = hand_world(FIVE, topics=TOPICS)
-    return UBR4CTR(HAND, inherent, cross, table)
+    return UBR4CTR(HAND, inherent, cross, table, ["topics"])
 
 
 def test_bm25_by_hand(ubr: UBR4CTR) -> None:
-    # Item 1 has terms {id 1, topic 1, topic 2}; it sees items 2, 4, 5, 1, and one whose item is unknown.
+    # Item 1 has terms {id 1, topic 2, topic 3}; it sees items 2, 4, 5, 1, and one whose item is unknown.
     history = hand_history([3, 2, 4, 5, 1, 0, 1], end=6, start=1)
     scores = ubr.bm25(history, tf.constant([[1]]), tf.constant([[[True, True]]])).numpy()[0, 0]
 
@@ -35,13 +35,13 @@ def test_bm25_by_hand(ubr: UBR4CTR) -> None:
         return (K1 + 1) / (1 + K1 * (1 - B + B * length / mean))
 
     inf = math.inf
-    topic_1, topic_2, id_1 = idf(2), idf(3), idf(1)
+    topic_2, topic_3, id_1 = idf(2), idf(3), idf(1)
     expected = [
         -inf,  # before its history
-        topic_2 * of_length(3),  # item 2
-        (topic_1 + topic_2) * of_length(3),  # item 4
+        topic_3 * of_length(3),  # item 2
+        (topic_2 + topic_3) * of_length(3),  # item 4
         -inf,  # item 5 shares nothing
-        (id_1 + topic_1 + topic_2) * of_length(3),  # item 1
+        (id_1 + topic_2 + topic_3) * of_length(3),  # item 1
         -inf,
         -inf,  # after it
     ]
@@ -51,14 +51,23 @@ def test_bm25_by_hand(ubr: UBR4CTR) -> None:
 def test_items_without_an_embedding_of_their_own_are_terms_too() -> None:
     inherent, cross, table = hand_world(FIVE, topics=TOPICS)
     table.index["item_id"].assign(tf.zeros_like(table.index["item_id"]))
-    ubr = UBR4CTR(HAND, inherent, cross, table)
+    ubr = UBR4CTR(HAND, inherent, cross, table, ["topics"])
     found = np.isfinite(ubr.bm25(hand_history([4, 1]), tf.constant([[1]]), tf.constant([[[True, False]]])))[0, 0]
     np.testing.assert_array_equal(found, [False, True])
 
 
+@pytest.mark.parametrize(("categorical", "found"), [(["topics"], [False, True]), ([], [True, True])])
+def test_what_a_vocabulary_does_not_hold_is_no_term_but_a_first_bucket_is(
+    categorical: list[str], found: list[bool]
+) -> None:
+    ubr = UBR4CTR(HAND, *hand_world(FIVE, topics=TOPICS), categorical)
+    scores = ubr.bm25(hand_history([5, 2]), tf.constant([[3]]), tf.constant([[[False, True]]]))
+    np.testing.assert_array_equal(np.isfinite(scores)[0, 0], found)
+
+
 def test_shorter_behaviours_score_higher(ubr: UBR4CTR) -> None:
     scores = ubr.bm25(hand_history([2, 3]), tf.constant([[3]]), tf.constant([[[False, True]]])).numpy()[0, 0]
-    assert scores[1] > scores[0] > 0  # both hold topic 3, the second holds one term less
+    assert scores[1] > scores[0] > 0  # both hold topic 4, the second holds one term less
 
 
 def test_the_query_holds_the_selected_features_alone(ubr: UBR4CTR) -> None:
@@ -114,7 +123,7 @@ def test_policy_loss_by_hand() -> None:
 
 def test_selection_equals_the_loop_and_leaves_the_embeddings_alone() -> None:
     inherent, _, table = hand_world(FIVE, topics=TOPICS)
-    inherent.embeddings["topics"].table.assign([[0.0], [1.0], [-2.0], [0.5], [3.0]])
+    inherent.embeddings["topics"].table.assign([[0.0], [9.0], [1.0], [-2.0], [0.5], [3.0]])
     selection = FeatureSelection(inherent, 3)
     rng = np.random.default_rng(0)
     for variable in [*selection.feature_kernels.values(), *selection.kernels, *selection.mlp.trainable_variables]:

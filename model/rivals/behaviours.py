@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from model.cp_gsu import rank_union
 from model.embedding import FeatureEmbeddings
 from model.history import History
 from model.item_table import ItemTable
+from model.top_k import top_k
 
 
 def embed_items(inherent: FeatureEmbeddings, table: ItemTable, row: tf.Tensor) -> tf.Tensor:
@@ -44,8 +44,10 @@ def newest_first(scores: tf.Tensor, size: int) -> tf.Tensor:
     Returns:
         int32 [B, N', K], -1 where there are fewer.
     """
-    from_end = rank_union(tf.stop_gradient(tf.reverse(scores, [-1]))[:, tf.newaxis], size)
-    return tf.where(from_end >= 0, tf.shape(scores)[-1] - 1 - from_end, -1)
+    values, from_end = top_k(tf.reverse(scores, [-1]), size)
+    found = tf.where(values > -float("inf"), tf.shape(scores)[-1] - 1 - from_end, -1)  # [B, N', min(K, L)]
+    padded = tf.pad(found, [[0, 0], [0, 0], [0, size - tf.shape(found)[-1]]], constant_values=-1)
+    return tf.ensure_shape(padded, [None, None, size])
 
 
 def most_recent(history: History, size: int) -> tf.Tensor:

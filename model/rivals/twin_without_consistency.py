@@ -18,7 +18,8 @@ class TwinWithoutConsistency(TwoStage):
     The paper trains TWIN-aux, of the same structure and on the same data, separately, and keeps copying its search
     parameters into this model's GSU. Here TWIN-aux is a whole second CTR model with embeddings, short-term module, MLP
     and a loss of its own, trained beside this one on the same batches: the two share no trainable parameter, so their
-    gradients are those of two separate trainings, and the search is in step with TWIN-aux at every moment.
+    gradients are those of two separate trainings, and the search is in step with TWIN-aux at every moment, but for the
+    keys, which are as old as the item table, as TWIN's are.
 
     Embeddings, W^h, W^q, w_j and beta of the search are TWIN-aux's; the item table holds TWIN-aux's projections.
 

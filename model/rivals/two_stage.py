@@ -22,7 +22,6 @@ class TwoStage(Rival):
 
     Args:
         config, inherent, cross, table: See `Rival`.
-        relevance: The ESU's; None makes TWIN's (Eq. 6).
     """
 
     def __init__(
@@ -31,11 +30,10 @@ class TwoStage(Rival):
         inherent: FeatureEmbeddings,
         cross: FeatureEmbeddings,
         table: ItemTable,
-        relevance: Relevance | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(config, inherent, cross, table, name=name)
-        self.relevance = relevance or Relevance(config.heads, config.head_dim, inherent.width, cross, name="relevance")
+        self.relevance = Relevance(config.heads, config.head_dim, inherent.width, cross, name="relevance")
         if config.similarity_start:
             self.relevance.start_as_similarity(config.similarity_start * inherent.relative_widths())
         self.esu = ExactSearchUnit(self.relevance, inherent, table, name="esu")

@@ -1,9 +1,12 @@
 """UBR4CTR: user behaviour retrieval by BM25 (Qin et al., SIGIR 2020)."""
 
+from collections.abc import Collection
+
 import tensorflow as tf
 
 from model.config import TwinConfig
 from model.embedding import FeatureEmbeddings
+from model.encoders import ABSENT, OUT_OF_VOCABULARY
 from model.history import History
 from model.item_table import ITEM_ID, ItemTable
 from model.rivals.behaviours import newest_first, only_visible
@@ -36,6 +39,7 @@ class UBR4CTR(TwoStage):
 
     Args:
         config, inherent, cross, table: See `Rival`.
+        categorical: Names of the inherent features with a vocabulary; the others' values are buckets.
     """
 
     def __init__(
@@ -44,9 +48,11 @@ class UBR4CTR(TwoStage):
         inherent: FeatureEmbeddings,
         cross: FeatureEmbeddings,
         table: ItemTable,
+        categorical: Collection[str],
         name: str | None = None,
     ) -> None:
         super().__init__(config, inherent, cross, table, name=name)
+        self.categorical = frozenset(categorical)
         self.selection = FeatureSelection(inherent, config.head_dim, name="selection")
 
     def call(self, target: tf.Tensor, history: History, row: tf.Tensor, training: bool = False) -> Interest:
@@ -90,7 +96,8 @@ class UBR4CTR(TwoStage):
             index = row if feature == ITEM_ID else index
             values = index if index.shape.rank > row.shape.rank else index[..., tf.newaxis]
             values = tf.cast(values, tf.int64)
-            terms.append(tf.where(values > 0, values + at * _VALUE_LIMIT, tf.zeros([], tf.int64)))
+            none = OUT_OF_VOCABULARY if feature in self.categorical else ABSENT
+            terms.append(tf.where(values > none, values + at * _VALUE_LIMIT, tf.zeros([], tf.int64)))
         return terms
 
 

@@ -152,7 +152,7 @@ class _Lines:
         if share < self._share:  # of what comes next within the cell, as the training after a pre-training
             self._stage = now
         self._share = share
-        if now - self._said >= LINE_INTERVAL_S:
+        if share and now - self._said >= LINE_INTERVAL_S:
             left = (now - self._stage) * (1 - share) / share
             self._say(f"{text}: {share:.0%}, {_about(left)} of it")
 
