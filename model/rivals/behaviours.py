@@ -52,7 +52,12 @@ def newest_first(scores: tf.Tensor, size: int) -> tf.Tensor:
 
 def most_recent(history: History, size: int) -> tf.Tensor:
     """Positions int32 [B, N', size] of the newest visible behaviours of known items, newest first; -1 = none."""
-    return newest_first(only_visible(tf.zeros([]), history), size)
+    known = tf.cumsum(tf.cast(history.row > 0, tf.int32), axis=1)  # [B, L], up to and with each
+    before = tf.pad(known, [[0, 0], [1, 0]])
+    first, last = (tf.gather(before, at, batch_dims=1)[..., tf.newaxis] for at in (history.start, history.end))
+    nth = last - tf.range(size)  # [B, N', size], of all known ones from the oldest on
+    position = tf.searchsorted(known, tf.reshape(nth, [tf.shape(nth)[0], -1]))
+    return tf.where(nth > first, tf.reshape(position, tf.shape(nth)), -1)
 
 
 def only_visible(scores: tf.Tensor, history: History) -> tf.Tensor:
