@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from model.ranker import TwinRanker
 from tests.oracle import Oracle
-from tests.toy import ITEM_IDS, tensors, toy_ranker, toy_request
+from tests.toy import ITEM_IDS, SMALL, tensors, toy_ranker, toy_request
 
 
 @pytest.fixture(scope="module")
@@ -77,19 +77,13 @@ def test_empty_history_unknown_candidate_and_no_candidate_are_defined(ranker: Tw
     assert ranker(tensors(raw)).shape == (2, 0)
 
 
-def test_gradients_are_finite_and_none_flows_through_the_search(ranker: TwinRanker) -> None:
+def test_gradients_are_finite(ranker: TwinRanker) -> None:
     raw = toy_request(np.random.default_rng(4))
     raw["history/length"][:] = [0, 12]
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(ranker.logits(tensors(raw)))
     gradients = tape.gradient(loss, ranker.trainable_variables, unconnected_gradients="zero")
     assert all(np.isfinite(tf.convert_to_tensor(g)).all() for g in gradients)
-    kernel = ranker.twin.relevance.inherent_kernel
-    with tf.GradientTape() as tape:
-        tape.watch(ranker.item_table.projection)
-        loss = tf.reduce_sum(ranker.logits(tensors(raw)))
-    assert tape.gradient(loss, ranker.item_table.projection) is None
-    assert kernel.trainable
 
 
 def test_training_lowers_the_loss_and_uses_both_optimisers() -> None:
@@ -104,11 +98,16 @@ def test_training_lowers_the_loss_and_uses_both_optimisers() -> None:
     embeddings = [v.numpy() for v in ranker.embedding_variables()]
     dense = [v.numpy() for v in ranker.dense_variables()]
     step = tf.function(ranker.train_step)
-    for _ in range(30):
+    step(batch)
+    # The first step of either optimiser is as long as its rate, but where AdaGrad's gradient is near zero.
+    moved = [np.abs(a - b.numpy()).max() for a, b in zip(embeddings, ranker.embedding_variables(), strict=True)]
+    assert 0.5 * SMALL.embedding_learning_rate < max(moved) <= SMALL.embedding_learning_rate * 1.001
+    moved = [np.abs(a - b.numpy()).max() for a, b in zip(dense, ranker.dense_variables(), strict=True)]
+    assert 0.9 * SMALL.dense_learning_rate < max(moved) <= SMALL.dense_learning_rate * 1.001
+    assert len(embeddings) + len(dense) == len(ranker.trainable_variables)
+    for _ in range(29):
         step(batch)
     assert float(ranker.compute_loss(batch)) < 0.7 * before
-    assert any((a != b.numpy()).any() for a, b in zip(embeddings, ranker.embedding_variables(), strict=True))
-    assert all((a != b.numpy()).any() for a, b in zip(dense[:3], ranker.dense_variables()[:3], strict=True))
 
 
 def test_padding_targets_have_no_weight(ranker: TwinRanker) -> None:

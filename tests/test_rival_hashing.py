@@ -105,14 +105,11 @@ def test_a_feature_counts_by_its_width() -> None:
 
 
 @pytest.mark.parametrize("rival", [ETA, SDIM])
-def test_the_search_follows_the_embeddings_but_no_gradient_runs_through_it(rival: type) -> None:
+def test_the_search_follows_the_embeddings(rival: type) -> None:
     inherent, cross, table = hand_world(CIRCLE)
     layer = rival(HAND, inherent, cross, table)
     history, row = hand_history([2, 4, 3]), tf.constant([[1]])
     embedding = inherent.embeddings["item_id"].table
-    with tf.GradientTape() as tape:
-        scores = layer.scores(inherent(table.features(row)), history, row)
-    assert tape.gradient(scores, embedding) is None
     before = int(layer.search(inherent(table.features(row)), history, row)[0, 0, 0])
     embedding.assign(tf.gather(embedding, [0, 3, 2, 3, 4, 5]))  # item 1 turns to where item 3 is
     after = int(layer.search(inherent(table.features(row)), history, row)[0, 0, 0])

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from model.encoders import Encoders, Vocabulary
 from model.load import load_ranker
-from model.train import TrainingError, TrainReport, train
-from tests.toy import ENCODERS, ITEM_IDS, SMALL, tensors, toy_request, toy_schema
+from model.train import TrainingError, TrainReport, fit_ranker, train
+from tests.toy import ENCODERS, ITEM_IDS, SMALL, tensors, toy_ranker, toy_request, toy_schema
 from tests.training_data import catalog_rows, user_row, write
 
 CONFIG = dataclasses.replace(SMALL, epochs=12, embedding_learning_rate=0.3, dense_learning_rate=0.03)
@@ -62,6 +62,22 @@ def test_the_exported_table_is_that_of_the_last_weights(trained: Trained) -> Non
     stored = ranker.item_table.projection.numpy()
     ranker.item_table.refresh(ranker.project_rows)
     np.testing.assert_allclose(stored, ranker.item_table.projection, atol=1e-6)
+
+
+def test_the_table_is_refreshed_every_few_steps(tmp_path: Path) -> None:
+    ranker = toy_ranker(dataclasses.replace(SMALL, table_refresh_steps=2))
+    rng = np.random.default_rng(0)
+    files = [write(tmp_path / "u.gz", [user_row(rng, 25, 10) for _ in range(3)])]  # 9 windows, 5 steps
+    fresh: list[bool] = []
+
+    class Watch(tf.keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            rows = tf.range(tf.shape(ranker.item_table.ids)[0])
+            fresh.append(np.allclose(ranker.item_table.projection, ranker.project_rows(rows), atol=1e-7))
+
+    fit_ranker(ranker, toy_schema(), files, lambda steps: Watch())
+    # Keras announces one step more, before it finds no batch for it.
+    assert fresh[:5] == [True, False, True, False, True]
 
 
 def test_scores_in_a_process_without_this_project(trained: Trained, tmp_path: Path) -> None:
