@@ -84,7 +84,7 @@ def run_consistency(
         dtypes: Types of the stored projections to compare, each with a table made from the servable's weights.
 
     Raises:
-        UserError: If the run has no summary.
+        UserError: If the run has no summary, or no target sees more behaviours than the search retrieves.
     """
     summary = run_dir / "summary.json"
     if not summary.is_file():
@@ -96,6 +96,12 @@ def run_consistency(
     examples = Path(paths["examples"])
     eval_batches = eval_windows(_files(examples, "eval"), loaded.schema, ranker.config, targets)
     fresh = measure(ranker, eval_batches, DEPTHS)
+    if not fresh.targets:
+        raise UserError(
+            f"{examples}: none of the {targets} eval targets drawn sees more than retrieved = "
+            f"{ranker.config.retrieved} behaviours, so search and attention "
+            "could only agree; raise --targets, or train with a smaller retrieved"
+        )
     train = window_dataset(_files(examples, "train"), loaded.schema, ranker.config, shuffle=True).repeat()
     by_dtype: dict[TableDtype, TableDtypeReport] = {
         dtype: _with_dtype(servable, dtype, eval_batches) for dtype in dtypes

@@ -18,9 +18,8 @@ from tests.toy import ENCODERS, ITEM_IDS, KNOWN, SMALL, tensors, toy_ranker, toy
 from tests.training_data import user_row, write
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> ConsistencyReport:
-    run = tmp_path_factory.mktemp("run")
+def write_run(run: Path, history: int) -> Path:
+    """A run of an untrained model, whose users have so many behaviours."""
     fast = dataclasses.replace(
         SMALL, retrieved=100, history_length=300, dense_learning_rate=0.1, embedding_learning_rate=0.1
     )
@@ -28,10 +27,22 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> ConsistencyReport:
     rng = np.random.default_rng(0)
     for split in ("train", "eval"):
         (run / "examples" / f"Split-{split}").mkdir(parents=True)
-        write(run / "examples" / f"Split-{split}" / "part.gz", [user_row(rng, 300, 12) for _ in range(8)])
+        write(run / "examples" / f"Split-{split}" / "part.gz", [user_row(rng, history, 12) for _ in range(8)])
     paths = {"servable": str(run / "servable"), "examples": str(run / "examples")}
     (run / "summary.json").write_text(json.dumps({"paths": paths}))
+    return run
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> ConsistencyReport:
+    run = write_run(tmp_path_factory.mktemp("run"), history=300)
     return run_consistency(run, targets=32, ages=[3], dtypes=["float32", "int8"])
+
+
+def test_histories_too_short_to_search_are_told(tmp_path: Path) -> None:
+    run = write_run(tmp_path, history=60)
+    with pytest.raises(UserError, match="none of the 32 eval targets drawn sees more than retrieved = 100 behaviours"):
+        run_consistency(run, targets=32, ages=[])
 
 
 def test_a_fresh_table_finds_all_that_attention_would_choose(report: ConsistencyReport) -> None:

@@ -82,10 +82,13 @@ def test_a_finished_cell_is_not_made_again(first: tuple[dict[str, Any], Counted]
     (twin,) = (out / "cells").glob("twin-seed1-*.json")
     (lost,) = (out / "cells").glob("avg_pooling-seed1-*.json")
     untouched, before = twin.stat().st_mtime_ns, json.loads(lost.read_text())
+    state = lost.with_suffix("") / "files.json"
+    weights = state.stat().st_mtime_ns
     lost.unlink()
     result, display = run(out)
     assert display.made == ["avg_pooling-seed1-rate1"]
     assert twin.stat().st_mtime_ns == untouched
+    assert state.stat().st_mtime_ns > weights, "metrics and weights must be of one training"
     again = json.loads(lost.read_text())
     assert again["fingerprint"] == before["fingerprint"]
     assert again["result"]["test"]["auc"] == pytest.approx(before["result"]["test"]["auc"], abs=0.01)

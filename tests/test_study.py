@@ -16,6 +16,7 @@ from model.config import TwinConfig
 from model.errors import UserError
 from model.train import DivergedError
 from pipelines.experiments import ablation, case, efficiency, length, rolling
+from pipelines.experiments import study as study_module
 from pipelines.experiments.budget import BUDGETS
 from pipelines.experiments.contenders import title
 from pipelines.experiments.dataset import Prepared
@@ -84,6 +85,28 @@ def test_a_pre_training_that_diverged_ends_one_model_only(tmp_path: Path, monkey
     assert ablation.ablation(one).values["models"]["sim_soft"]["serving_p50_ms"] is None
     (text,) = [text for text in compare(one, {"sim_soft": [result]}).warnings if "diverged" in text]
     assert text.startswith("SIM Soft: 1 of 1 trainings have no AUC")
+
+
+def test_lost_weights_are_trained_again_and_so_are_their_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aucs = iter([0.6, 0.7])
+    monkeypatch.setattr(Study, "_train", lambda self, setting: {"eval": {"auc": next(aucs)}})
+    monkeypatch.setattr(Study, "catalog", lambda self: None)
+    monkeypatch.setattr(Study, "search", lambda self, setting: {})
+    for unneeded in ("fresh_ranker", "load_state"):
+        monkeypatch.setattr(study_module, unneeded, lambda *_: None)
+    display = cast(Display, SimpleNamespace(expect=lambda cells: None, start=lambda text: None, done=lambda: None))
+    data = cast(Prepared, SimpleNamespace(fingerprint="f", oracle={}))
+
+    def begin() -> Study:
+        budget = dataclasses.replace(BUDGETS["quick"], rate_factors=(1.0,))
+        return Study(data, TwinConfig(), budget, 1, ["twin"], tmp_path, display, {})
+
+    one = begin()
+    assert one.train(Setting("twin"))["eval"]["auc"] == 0.6
+    one.ranker("twin")  # there is no folder of weights
+    assert one.train(Setting("twin"))["eval"]["auc"] == begin().train(Setting("twin"))["eval"]["auc"] == 0.7
 
 
 def test_the_training_speed_of_another_machine_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,10 +151,10 @@ class _Lines:
         now = time.monotonic()
         if share < self._share:  # of what comes next within the cell, as the training after a pre-training
             self._stage = now
-        self._share = share
-        if share and now - self._said >= LINE_INTERVAL_S:
+        elif share and now - self._said >= LINE_INTERVAL_S:
             left = (now - self._stage) * (1 - share) / share
             self._say(f"{text}: {share:.0%}, {_about(left)} of it")
+        self._share = share
 
     def done(self) -> None:
         self._done += 1

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,6 +112,7 @@ def _cell(
         result: dict[str, Any] = {"test": scored.metrics(), "by_activity": _by_activity(study, scored)}
         if setting.seed == study.seeds[0]:
             state = study.folder("states", identity)
+            shutil.rmtree(state, ignore_errors=True)  # of a training whose cell is lost
             save_state(ranker, state)
             result["retrieval"] = life_retrieval(study, data, config, state, vectors)
         return result

@@ -1,6 +1,7 @@
 """What all experiments share: data, budget, and the trained models, each trained once."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -208,7 +209,9 @@ class Study:
         self.train(setting)
         state = self._state(setting)
         if not state.is_dir():
-            self._train(setting)
+            # Metrics and weights of one model must be of one training.
+            self._known[setting] = self._train(setting)
+            self._cells.put(setting.name, self._identity(setting), self._known[setting], self.about)
         ranker = fresh_ranker(self.data, setting.config(self.config), self.catalog(), self.search(setting))
         load_state(ranker, state)
         return ranker
@@ -258,6 +261,8 @@ class Study:
             train["clusters"] = np.count_nonzero(np.unique(search["cluster"].values))
         result = {"train": train} | {split: score(self.data.files(split)).metrics() for split in ("eval", "test")}
         if setting.history_length is None:
+            # That of an earlier training, whose cell is lost, would stay.
+            shutil.rmtree(self._state(setting), ignore_errors=True)
             save_state(trained.ranker, self._state(setting))
         return result
 
