@@ -18,6 +18,7 @@ from model.keras_check import require_keras_2
 from model.ranker import TwinRanker
 from model.schema import DatasetSchema
 from model.search_features import SearchArray, check_given, values_of
+from model.sim_auxiliary import SimAuxiliary
 from model.warm_start import known_ids_of, warm_start
 from model.weight_average import weight_averages
 from model.windows import window_dataset
@@ -88,7 +89,7 @@ def train(
     assign_search(ranker, catalog, search or {})
     if base:
         warm_start(ranker, encoders, base)
-    fitted = fit_ranker(ranker, schema, train_files, lambda steps: _Report(progress, steps))
+    fitted = fit_ranker(ranker, schema, train_files, lambda steps: Report(progress, steps))
     if not math.isfinite(fitted.loss):
         raise DivergedError("the loss is not a number; lower embedding_learning_rate or dense_learning_rate")
     export(ranker, schema, encoders, catalog.known_ids, catalog.coverage, out, trained_before_ms)
@@ -104,7 +105,7 @@ def train(
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What `fit_ranker` did: targets of all epochs, time, the last epoch's AUC, the last batch's loss, if not NaN."""
+    """What `fit_model` did: targets of all epochs, time, the last epoch's AUC, the last batch's loss, if not NaN."""
 
     targets: int
     seconds: float
@@ -118,41 +119,47 @@ def fit_ranker(
     files: Sequence[str],
     watch: Callable[[int], tf.keras.callbacks.Callback],
 ) -> Fitted:
-    """Trains a ranker by its configuration and leaves its item table fresh; stops where the loss is no number.
+    """`fit_model` of a ranker with an item table, which it keeps as fresh as configured and leaves fresh."""
+    refresh = TableRefresh(ranker)
+    fitted = fit_model(ranker, schema, files, lambda steps: [refresh, watch(steps)])
+    refresh.now()
+    return fitted
 
-    A ranker trained before goes on with its optimiser: a new one's first steps are large.
+
+def fit_model(
+    model: TwinRanker | SimAuxiliary,
+    schema: DatasetSchema,
+    files: Sequence[str],
+    watch: Callable[[int], list[tf.keras.callbacks.Callback]],
+) -> Fitted:
+    """Trains a model by its configuration; stops where the loss is no number.
+
+    A model trained before goes on with its optimiser: a new one's first steps are large.
 
     Args:
-        ranker: With an item table.
+        model: The model.
         schema: The data set's columns.
         files: Per-user Examples.
-        watch: Makes a callback of the number of steps to come.
+        watch: Makes callbacks of the number of steps to come.
 
     Raises:
         TrainingError: If there is no target to train on.
     """
-    config = ranker.config
+    config = model.config
     targets, windows = count_targets(files, config.targets_per_window)
     if not targets:
         raise TrainingError("the training split has no target; check the split's borders against the events' times")
-    if ranker.optimizer is None:
-        ranker.compile(optimizer=ranker.optimizer_for_training())
-    refresh = TableRefresh(ranker)
+    if model.optimizer is None:
+        model.compile(optimizer=model.optimizer_for_training())
     steps = config.epochs * math.ceil(windows / config.users_per_batch)
     started = time.monotonic()
-    history = ranker.fit(
+    history = model.fit(
         window_dataset(files, schema, config, shuffle=True),
         epochs=config.epochs,
         verbose=0,
-        callbacks=[
-            refresh,
-            watch(steps),
-            tf.keras.callbacks.TerminateOnNaN(),
-            *weight_averages(config.ema_momentum),
-        ],
+        callbacks=[*watch(steps), tf.keras.callbacks.TerminateOnNaN(), *weight_averages(config.ema_momentum)],
     ).history
     seconds = time.monotonic() - started
-    refresh.now()
     return Fitted(config.epochs * targets, seconds, float(history["auc"][-1]), float(history["loss"][-1]))
 
 
@@ -213,7 +220,9 @@ class TableRefresh(tf.keras.callbacks.Callback):
             self._ranker.item_table.refresh(self._project)
 
 
-class _Report(tf.keras.callbacks.Callback):
+class Report(tf.keras.callbacks.Callback):
+    """Tells a `Progress` of every step."""
+
     def __init__(self, progress: Progress, total: int) -> None:
         super().__init__()
         self._progress, self._total, self._done = progress, total, 0

@@ -1,9 +1,7 @@
 """Pre-trained item embeddings and clusters: what SIM's searches read of items, made before the ranker is trained."""
 
 import dataclasses
-import itertools
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,9 +18,7 @@ from model.rivals.sim_cluster_plus import SimClusterPlus
 from model.schema import DatasetSchema
 from model.search_features import SearchArray
 from model.sim_auxiliary import SimAuxiliary
-from model.train import DivergedError, Progress, TrainingError, count_targets
-from model.weight_average import weight_averages
-from model.windows import window_dataset
+from model.train import DivergedError, Progress, Report, fit_model
 
 CLUSTERS = {"sim_cluster": SimCluster.clusters, "sim_cluster_plus": SimClusterPlus.clusters}
 """How many clusters a module's search wants."""
@@ -106,25 +102,8 @@ def pretrain_embeddings(
     require_keras_2()
     tf.keras.utils.set_random_seed(config.seed)
     catalog = read_catalog(catalog_files, schema, encoders, config)
-    targets, windows = count_targets(train_files, config.targets_per_window)
-    if not targets:
-        raise TrainingError("the training split has no target; check the split's borders against the events' times")
     model = SimAuxiliary(schema, encoders, config, catalog)
-    model.compile(optimizer=model.optimizer_for_training())
-    total = config.epochs * math.ceil(windows / config.users_per_batch)
-    steps = itertools.count(1)
-    model.fit(
-        window_dataset(train_files, schema, config, shuffle=True),
-        epochs=config.epochs,
-        verbose=0,
-        callbacks=[
-            tf.keras.callbacks.LambdaCallback(
-                on_train_batch_end=lambda _, logs: progress(next(steps), total, f"loss {logs['loss']:.4f}")
-            ),
-            tf.keras.callbacks.TerminateOnNaN(),
-            *weight_averages(config.ema_momentum),
-        ],
-    )
+    fit_model(model, schema, train_files, lambda steps: [Report(progress, steps)])
     rows = range(0, len(catalog.item_id), _CHUNK)
     parts = [{name: values[start : start + _CHUNK] for name, values in catalog.index.items()} for start in rows]
     values = np.concatenate([model.project(part).numpy() for part in parts])
