@@ -100,7 +100,9 @@ def test_a_catalog_too_small_for_its_clusters_is_told(first: tuple[dict[str, Any
     (cell,) = (out / "cells").glob("sim_cluster_plus-seed1-*.json")
     clusters = json.loads(cell.read_text())["result"]["train"]["clusters"]
     assert 1 < clusters <= 50, "of 100 items"
-    told = f"SIM Cluster+: {clusters} of 10,000 clusters hold items; there are at most half as many clusters as items"
+    told = (
+        f"SIM Cluster+: {clusters} of 10,000 clusters hold items: there are at most half as many as items in training"
+    )
     assert any(warning.startswith(told) for warning in result["warnings"])
 
 

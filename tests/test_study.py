@@ -72,7 +72,7 @@ def test_a_pre_training_that_diverged_ends_one_model_only(tmp_path: Path, monkey
 
     monkeypatch.setattr(Study, "search", diverge)
     monkeypatch.setattr(Study, "catalog", lambda self: None)
-    display = cast(Display, SimpleNamespace(start=lambda text: None, done=lambda: None))
+    display = cast(Display, SimpleNamespace(expect=lambda cells: None, start=lambda text: None, done=lambda: None))
     data = cast(Prepared, SimpleNamespace(fingerprint="f", oracle={}))
     one = Study(data, TwinConfig(), BUDGETS["quick"], 1, ["sim_soft"], tmp_path, display, {})
     result = one.train(Setting("sim_soft"))
@@ -81,7 +81,6 @@ def test_a_pre_training_that_diverged_ends_one_model_only(tmp_path: Path, monkey
     assert [metrics["auc"] for metrics in (rolled["test"], *rolled["periods"])] == [None] * 3
     with pytest.raises(UserError, match="every training diverged"):
         one.sound_models()
-    one.display = cast(Display, SimpleNamespace(expect=lambda cells: None, start=lambda text: None, done=lambda: None))
     assert ablation.ablation(one).values["models"]["sim_soft"]["serving_p50_ms"] is None
     (text,) = [text for text in compare(one, {"sim_soft": [result]}).warnings if "diverged" in text]
     assert text.startswith("SIM Soft: 1 of 1 trainings have no AUC")

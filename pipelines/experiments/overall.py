@@ -109,8 +109,8 @@ def _few_clusters(study: Study) -> list[str]:
         if model in study.models
     }
     return [
-        f"{title(model)}: {count:,} of {CLUSTERS[model]:,} clusters hold items; there are at most half as many "
-        "clusters as items in training."
+        f"{title(model)}: {count:,} of {CLUSTERS[model]:,} clusters hold items: there are at most half as many as "
+        "items in training, and k-means leaves some empty."
         for model, count in found.items()
         if 0 < count < CLUSTERS[model]
     ]

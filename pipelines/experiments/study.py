@@ -210,8 +210,10 @@ class Study:
         state = self._state(setting)
         if not state.is_dir():
             # Metrics and weights of one model must be of one training.
-            self._known[setting] = self._train(setting)
-            self._cells.put(setting.name, self._identity(setting), self._known[setting], self.about)
+            self._cells.file(setting.name, self._identity(setting)).unlink(missing_ok=True)
+            del self._known[setting]
+            self.display.expect(1)
+            self.train(setting)
         ranker = fresh_ranker(self.data, setting.config(self.config), self.catalog(), self.search(setting))
         load_state(ranker, state)
         return ranker
