@@ -75,7 +75,7 @@ def make_interest(
     if config.interest == "sim_hard":
         return SimHard(*shared, category=category_feature(config, schema), name="sim_hard")
     if config.interest == "ubr4ctr":
-        return UBR4CTR(*shared, categorical=[f.name for f in schema.inherent if not f.numeric], name="ubr4ctr")
+        return UBR4CTR(*shared, categorical=_categorical(schema), name="ubr4ctr")
     if config.interest == "twin_without_consistency":
         assert auxiliary is not None
         return TwinWithoutConsistency(*shared, auxiliary=auxiliary, name="twin_without_consistency")
@@ -98,7 +98,7 @@ def category_feature(config: TwinConfig, schema: DatasetSchema) -> str:
     Raises:
         CategoryError: If the configured one is no categorical inherent feature, or there is none.
     """
-    names = [feature.name for feature in schema.inherent if not feature.numeric]
+    names = _categorical(schema)
     if config.category_feature is None:
         possible = categories(schema)
         if not possible:
@@ -111,3 +111,8 @@ def category_feature(config: TwinConfig, schema: DatasetSchema) -> str:
             f"{schema.name!r}; it has {names}"
         )
     return config.category_feature
+
+
+def _categorical(schema: DatasetSchema) -> list[str]:
+    """The inherent features with a vocabulary."""
+    return [feature.name for feature in schema.inherent if not feature.numeric]

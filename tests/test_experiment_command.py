@@ -9,9 +9,15 @@ from pipelines.commands import experiment
 from pipelines.commands.experiment import _Lines
 
 
-def test_a_log_tells_what_is_done_and_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(experiment.time, "monotonic", lambda: now[0])
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time of the clock, in seconds, as its one value."""
+    time = [0.0]
+    monkeypatch.setattr(experiment.time, "monotonic", lambda: time[0])
+    return time
+
+
+def test_a_log_tells_what_is_done_and_how_long_it_takes(now: list[float]) -> None:
     log = io.StringIO()
     lines = _Lines(Console(file=log), "overall")
     lines.expect(3)
@@ -31,9 +37,7 @@ def test_a_log_tells_what_is_done_and_how_long_it_takes(monkeypatch: pytest.Monk
     ]
 
 
-def test_a_log_tells_how_far_a_long_training_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(experiment.time, "monotonic", lambda: now[0])
+def test_a_log_tells_how_far_a_long_training_is(now: list[float]) -> None:
     log = io.StringIO()
     lines = _Lines(Console(file=log), "overall")
     lines.expect(1)

@@ -77,13 +77,17 @@ def test_empty_history_unknown_candidate_and_no_candidate_are_defined(ranker: Tw
     assert ranker(tensors(raw)).shape == (2, 0)
 
 
-def test_gradients_are_finite(ranker: TwinRanker) -> None:
+def test_gradients_are_finite_and_none_reaches_the_table(ranker: TwinRanker) -> None:
     raw = toy_request(np.random.default_rng(4))
     raw["history/length"][:] = [0, 12]
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(ranker.logits(tensors(raw)))
     gradients = tape.gradient(loss, ranker.trainable_variables, unconnected_gradients="zero")
     assert all(np.isfinite(tf.convert_to_tensor(g)).all() for g in gradients)
+    with tf.GradientTape() as tape:
+        tape.watch(ranker.item_table.projection)
+        loss = tf.reduce_sum(ranker.logits(tensors(raw)))
+    assert tape.gradient(loss, ranker.item_table.projection) is None
 
 
 def test_training_lowers_the_loss_and_uses_both_optimisers() -> None:
@@ -108,6 +112,8 @@ def test_training_lowers_the_loss_and_uses_both_optimisers() -> None:
     for _ in range(29):
         step(batch)
     assert float(ranker.compute_loss(batch)) < 0.7 * before
+    assert any((a != b.numpy()).any() for a, b in zip(embeddings, ranker.embedding_variables(), strict=True))
+    assert all((a != b.numpy()).any() for a, b in zip(dense[:3], ranker.dense_variables()[:3], strict=True))
 
 
 def test_padding_targets_have_no_weight(ranker: TwinRanker) -> None:

@@ -27,6 +27,7 @@ from pipelines.experiments.rolling import _undefined
 from pipelines.experiments.scored import METRICS, Scored
 from pipelines.experiments.study import Display, Setting, Study
 from pipelines.experiments.training import _Clock
+from tests.counted import Counted
 from tests.training_data import user_row, write
 
 RATES = (0.3, 1.0, 3.0)
@@ -95,14 +96,14 @@ def test_lost_weights_are_trained_again_and_so_are_their_metrics(
     monkeypatch.setattr(Study, "search", lambda self, setting: {})
     for unneeded in ("fresh_ranker", "load_state"):
         monkeypatch.setattr(study_module, unneeded, lambda *_: None)
-    display = cast(Display, SimpleNamespace(expect=lambda cells: None, start=lambda text: None, done=lambda: None))
     data = cast(Prepared, SimpleNamespace(fingerprint="f", oracle={}))
 
     def begin() -> Study:
         budget = dataclasses.replace(BUDGETS["quick"], rate_factors=(1.0,))
-        return Study(data, TwinConfig(), budget, 1, ["twin"], tmp_path, display, {})
+        return Study(data, TwinConfig(), budget, 1, ["twin"], tmp_path, Counted(), {})
 
     one = begin()
+    one.display.expect(1)
     assert one.train(Setting("twin"))["eval"]["auc"] == 0.6
     one.ranker("twin")  # there is no folder of weights
     assert one.train(Setting("twin"))["eval"]["auc"] == begin().train(Setting("twin"))["eval"]["auc"] == 0.7
