@@ -16,9 +16,9 @@ def top_k(scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     grows with its length; `tf.math.top_k` instead mends a heap some k ln(length / k) times.
 
     Entries that are large together should lie in different blocks, else many entries reach t; `spread` sees to that.
+    Where many blocks tie at t, the k best of them, of equals the first, hold all that is wanted and are searched whole.
 
-    Short rows, rows of another length than a multiple of `BLOCK` and rows in which many blocks tie go to
-    `tf.math.top_k`: ties at t could let any number of entries through.
+    Short rows and rows of another length than a multiple of `BLOCK` go to `tf.math.top_k`.
 
     Args:
         scores: float32 [..., L]; -inf = no entry. No NaN.
@@ -44,7 +44,11 @@ def top_k(scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
         least = tf.maximum(tf.raw_ops.NthElement(input=maxima, n=k - 1, reverse=True), scores.dtype.min)  # t
         reached = maxima >= least[:, tf.newaxis]
         few = tf.reduce_max(tf.math.count_nonzero(reached, axis=1, dtype=tf.int32)) <= 2 * k
-        return tf.cond(few, lambda: _from_blocks(rows, reached, least, block, k), plain)
+        return tf.cond(
+            few,
+            lambda: _from_blocks(rows, reached, least, block, k),
+            lambda: _of_best_blocks(rows, maxima, block, k),
+        )
 
     values, indices = tf.cond((blocks >= 2 * k) & (length % BLOCK == 0), by_blocks, plain)
     wanted = tf.concat([shape[:-1], [size]], axis=0)
@@ -58,6 +62,15 @@ def spread(length: tf.Tensor) -> tf.Tensor:
 
 def _block(length: tf.Tensor) -> tf.Tensor:
     return tf.where(length < _LONG, BLOCK // 4, BLOCK)
+
+
+def _of_best_blocks(rows: tf.Tensor, maxima: tf.Tensor, block: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Top k of `rows` [R, L] among the k blocks of largest `maxima` [R, L / block], of equals the first."""
+    best = tf.sort(tf.math.top_k(maxima, k).indices, axis=1)  # in order, for the lower index to come first
+    entries = tf.gather(tf.reshape(rows, [tf.shape(maxima)[0], -1, block]), best, batch_dims=1)
+    found = tf.math.top_k(tf.reshape(entries, [-1, k * block]), k)
+    position = tf.gather(best, found.indices // block, batch_dims=1) * block + found.indices % block
+    return found.values, position
 
 
 def _from_blocks(
