@@ -35,17 +35,21 @@ def window_dataset(files: Sequence[str], schema: DatasetSchema, config: TwinConf
         names = names.shuffle(len(files), config.seed)
     dataset = names.interleave(lambda file: tf.data.TFRecordDataset(file, compression_type="GZIP"), cycle_length=4)
 
-    def windows_of(serialized: tf.Tensor) -> tf.data.Dataset:
-        example = tf.io.parse_single_example(serialized, spec)
-        size = config.targets_per_window
-        targets = tf.size(example["target/item_id"])
-        starts = tf.data.Dataset.range(0, tf.cast(targets, tf.int64), size)
-        return starts.map(lambda start: cut_window(example, tf.cast(start, tf.int32), schema, config))
-
-    dataset = dataset.interleave(windows_of, cycle_length=2 * config.users_per_batch, block_length=1)
+    dataset = dataset.interleave(
+        lambda serialized: windows_of(tf.io.parse_single_example(serialized, spec), schema, config),
+        cycle_length=2 * config.users_per_batch,
+        block_length=1,
+    )
     if shuffle:
         dataset = dataset.shuffle(config.shuffle_windows, config.seed, reshuffle_each_iteration=True)
     return dataset.padded_batch(config.users_per_batch).prefetch(2)
+
+
+def windows_of(example: dict[str, tf.Tensor], schema: DatasetSchema, config: TwinConfig) -> tf.data.Dataset:
+    """All windows of one user's parsed Example, in order; see `cut_window`."""
+    targets = tf.cast(tf.size(example["target/item_id"]), tf.int64)
+    starts = tf.data.Dataset.range(0, targets, config.targets_per_window)
+    return starts.map(lambda start: cut_window(example, tf.cast(start, tf.int32), schema, config))
 
 
 def cut_window(

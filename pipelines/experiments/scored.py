@@ -10,7 +10,7 @@ import tensorflow as tf
 from model.config import TwinConfig
 from model.ranker import TwinRanker
 from model.schema import DatasetSchema
-from model.windows import cut_window, user_example_spec
+from model.windows import user_example_spec, windows_of
 from pipelines.score_metrics import score_metrics, within_item_auc
 
 METRICS = ("auc", "gauc", "auc_within_item", "logloss")
@@ -87,15 +87,13 @@ def user_windows(files: Sequence[str], schema: DatasetSchema, config: TwinConfig
     """The windows of `model.windows.window_dataset` in the order of the files, with `user` int64 [B], who it is."""
     spec = user_example_spec(schema, config.clustered)
 
-    def windows_of(serialized: tf.Tensor) -> tf.data.Dataset:
+    def with_user(serialized: tf.Tensor) -> tf.data.Dataset:
         example = tf.io.parse_single_example(serialized, spec)
         user = _user_hash(example["user_id"])
-        targets = tf.cast(tf.size(example["target/item_id"]), tf.int64)
-        starts = tf.data.Dataset.range(0, targets, config.targets_per_window)
-        return starts.map(lambda start: cut_window(example, tf.cast(start, tf.int32), schema, config) | {"user": user})
+        return windows_of(example, schema, config).map(lambda window: window | {"user": user})
 
     records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
-    return records.flat_map(windows_of).padded_batch(config.users_per_batch).prefetch(2)
+    return records.flat_map(with_user).padded_batch(config.users_per_batch).prefetch(2)
 
 
 def behaviours_by_user(files: Sequence[str]) -> dict[int, int]:
