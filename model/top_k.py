@@ -43,9 +43,9 @@ def top_k(scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
         maxima = tf.reshape(tf.reduce_max(tf.reshape(rows, [-1, block]), axis=1), [-1, blocks])
         least = tf.maximum(tf.raw_ops.NthElement(input=maxima, n=k - 1, reverse=True), scores.dtype.min)  # t
         reached = maxima >= least[:, tf.newaxis]
-        few = tf.reduce_max(tf.math.count_nonzero(reached, axis=1, dtype=tf.int32)) <= 2 * k
+        few_tie = tf.reduce_max(tf.math.count_nonzero(reached, axis=1, dtype=tf.int32)) <= k + k // 2
         return tf.cond(
-            few,
+            few_tie,
             lambda: _from_blocks(rows, reached, least, block, k),
             lambda: _of_best_blocks(rows, maxima, block, k),
         )

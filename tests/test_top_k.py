@@ -48,9 +48,14 @@ def test_equals_the_plain_one(rows: int, k: int, length: int, kind: str, seed: i
     assert_same(scores, k)
 
 
-@pytest.mark.parametrize("length", [32_768, 65_536])
+@pytest.mark.parametrize("length", [1_280, 32_768, 65_536])
 def test_long_rows(length: int) -> None:
-    assert_same(np.random.default_rng(0).normal(size=[1, 3, length]).astype(np.float32), 20)
+    different = np.random.default_rng(0).normal(size=[1, 3, length]).astype(np.float32)
+    assert_same(different, 20)
+    assert_same(np.round(different), 20)  # many tie at the highest value
+    best = different > np.sort(different, axis=-1)[..., -6:-5]
+    assert_same(np.where(best, 9 * different, 1).astype(np.float32), 20)  # five above all others, which tie
+    assert_same(np.concatenate([different, np.round(different)], axis=1), 20)
 
 
 def test_the_short_cut_is_taken_where_it_applies() -> None:
