@@ -77,8 +77,8 @@ class DIN(Rival):
         """a(e_j, v_A) float32 [B, N, M] of targets [B, N, H] and behaviours [B, N', M, H + C]."""
         # (e * v) W = e (v * W): the products of all pairs would fill [B, N, M, H].
         by_target = target[..., tf.newaxis] * self.product_kernel  # [B, N, H, 80]
-        hidden = tf.matmul(behaviours[..., : self.inherent.width], by_target)
-        hidden += tf.tensordot(behaviours, self.behaviour_kernel, 1)
+        kernel = tf.pad(by_target, [[0, 0], [0, 0], [0, self.cross.width], [0, 0]]) + self.behaviour_kernel
+        hidden = tf.matmul(behaviours, kernel)
         hidden += tf.tensordot(target, self.target_kernel, 1)[:, :, tf.newaxis] + self.first_bias
         hidden = self.second_activation(self.second(self.activation(hidden)))
         return tf.squeeze(self.last(hidden), axis=-1)
