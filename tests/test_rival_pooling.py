@@ -70,18 +70,20 @@ def prelu(x: np.ndarray, layer: tf.keras.layers.PReLU) -> np.ndarray:
     return np.where(x > 0, x, x * layer.alpha.numpy().ravel())
 
 
-def test_din_weighs_the_most_recent_by_its_activation_unit(raw: dict[str, np.ndarray]) -> None:
-    ranker = rival_ranker("din", recent_length=3)
+@pytest.mark.parametrize("recent", [3, 8], ids=["each target its own", "all targets together"])
+def test_din_weighs_the_most_recent_by_its_activation_unit(raw: dict[str, np.ndarray], recent: int) -> None:
+    ranker = rival_ranker("din", recent_length=recent)
     din, oracle = ranker.long_term, Oracle(ranker)
     _, interest = ranker.score(tensors(raw))
     for n in range(3):
-        seen = behaviours(oracle, raw, n)[-3:]
+        seen = behaviours(oracle, raw, n)[-recent:]
         target = oracle.inherent(raw["candidate/item_id"][0, n])
         weights = [activation_unit(din, ranker, behaviour, target) for behaviour in seen]
-        expected = sum((w * b for w, b in zip(weights, seen, strict=True)), np.zeros(din.width)) / np.sqrt(3)
+        expected = sum((w * b for w, b in zip(weights, seen, strict=True)), np.zeros(din.width)) / np.sqrt(recent)
         np.testing.assert_allclose(interest.attended.output[0, n], expected, atol=1e-4, rtol=1e-4)
-        np.testing.assert_allclose(interest.attended.attention[0, n, 0, : len(seen)], weights[::-1], atol=1e-4)
-        assert not interest.attended.attention.numpy()[0, n, 0, len(seen) :].any()
+        found, attention = interest.position.numpy()[0, n] >= 0, interest.attended.attention.numpy()[0, n, 0]
+        np.testing.assert_allclose(attention[found], weights[::-1], atol=1e-4)
+        assert not attention[~found].any()
 
 
 def test_din_by_hand() -> None:

@@ -60,6 +60,33 @@ def most_recent(history: History, size: int) -> tf.Tensor:
     return tf.where(nth > first, tf.reshape(position, tf.shape(nth)), -1)
 
 
+def shared_reading(position: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What to read of users whose candidates each see their `most_recent` behaviours.
+
+    The targets of a window that follow each other closely see almost the same behaviours. Reading all from the newest
+    that any of them sees down to the oldest, once for all, is less than reading each one's own.
+
+    Args:
+        position: int32 [B, N', M], from `most_recent`.
+        row: int32 [B, L], the behaviours' rows in the item table.
+
+    Returns:
+        Positions to read int32 [B, G, S], newest first, negative = none, and which of them each candidate sees, bool
+        [B, N', S]. G = 1 where all candidates share them, which they do if that makes S at most 2 M; otherwise S = M
+        and G = N', each candidate's own.
+    """
+    none = position < 0
+    oldest = tf.reduce_min(tf.where(none, position.dtype.max, position), axis=2)  # [B, N']
+    newest = position[:, :, 0]
+    last = tf.reduce_max(newest, axis=1)  # [B]
+    length = tf.maximum(tf.reduce_max(last - tf.reduce_min(oldest, axis=1)) + 1, 1)
+
+    share = (tf.shape(position)[1] > 1) & (length <= 2 * tf.shape(position)[2])
+    read = tf.cond(share, lambda: (last[:, tf.newaxis] - tf.range(length))[:, tf.newaxis], lambda: position)
+    known = tf.gather(row, tf.maximum(read, 0), batch_dims=1) > 0
+    return read, known & (read >= oldest[..., tf.newaxis]) & (read <= newest[..., tf.newaxis])
+
+
 def only_visible(scores: tf.Tensor, history: History) -> tf.Tensor:
     """`scores` float32, broadcast to [B, N, L], with -inf where the candidate may not see the behaviour."""
     return tf.where(history.visible(), scores, -float("inf"))

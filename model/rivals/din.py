@@ -5,9 +5,10 @@ import tensorflow as tf
 from model.config import TwinConfig
 from model.embedding import FeatureEmbeddings
 from model.esu import Attended
+from model.feature import AGE
 from model.history import History
 from model.item_table import ItemTable
-from model.rivals.behaviours import embed_behaviours, most_recent
+from model.rivals.behaviours import embed_items, most_recent, shared_reading
 from model.rivals.rival import Rival
 from model.twin import Interest
 
@@ -63,22 +64,61 @@ class DIN(Rival):
     def interest(self, target: tf.Tensor, history: History, row: tf.Tensor) -> Interest:
         """Attends to the newest behaviours."""
         del row
-        position = most_recent(history, self.recent)  # [B, N', M]
-        behaviours = embed_behaviours(self.inherent, self.cross, self.table, history, position)
-        activation = self.activation_unit(target, behaviours)  # [B, N, M]
-        visible = position >= 0
-        weight = tf.where(visible, activation, 0.0)[:, :, tf.newaxis]  # [B, N, 1, M]
-        pooled = tf.squeeze(tf.matmul(weight, behaviours), axis=2) * self.recent**-0.5
-        relevance = tf.where(visible, activation, -float("inf"))[:, :, tf.newaxis]
-        everyone = tf.concat([tf.shape(target)[:2], [self.recent]], axis=0)
-        return Interest(tf.broadcast_to(position, everyone), Attended(pooled, relevance, weight))
+        read, seen = shared_reading(most_recent(history, self.recent), history.row)  # [B, G, S], [B, N', S]
+        behaviours, ages = self._embed(history, read)
+        activation = self.activation_unit(target, behaviours, ages)  # [B, N, S]
+        weight = tf.where(seen, activation, 0.0)
+        shape = tf.shape(weight)
+        ageless = tf.matmul(_in_groups(weight, tf.shape(read)[1]), behaviours)  # [B, G, T, W]
+        ageless = tf.reshape(ageless, [shape[0], shape[1], behaviours.shape[3]])
+        age = tf.squeeze(tf.matmul(weight[:, :, tf.newaxis], ages), axis=2)
+        output = tf.concat([ageless, age], axis=-1) * self.recent**-0.5
+        relevance = tf.where(seen, activation, -float("inf"))
+        position = tf.broadcast_to(tf.where(seen, read, -1), shape)
+        return Interest(position, Attended(output, relevance[:, :, tf.newaxis], weight[:, :, tf.newaxis]))
 
-    def activation_unit(self, target: tf.Tensor, behaviours: tf.Tensor) -> tf.Tensor:
-        """a(e_j, v_A) float32 [B, N, M] of targets [B, N, H] and behaviours [B, N', M, H + C]."""
-        # (e * v) W = e (v * W): the products of all pairs would fill [B, N, M, H].
-        by_target = target[..., tf.newaxis] * self.product_kernel  # [B, N, H, 80]
-        kernel = tf.pad(by_target, [[0, 0], [0, 0], [0, self.cross.width], [0, 0]]) + self.behaviour_kernel
-        hidden = tf.matmul(behaviours, kernel)
-        hidden += tf.tensordot(target, self.target_kernel, 1)[:, :, tf.newaxis] + self.first_bias
+    def _embed(self, history: History, read: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """e_j without its age, float32 [B, G, S, W], at positions int32 [B, G, S], and its ages float32 [B, N', S, A].
+
+        Only the age of a behaviour depends on who reads it.
+        """
+        at = tf.maximum(read, 0)
+        index = history.cross_at(at)
+        parts = [embed_items(self.inherent, self.table, tf.gather(history.row, at, batch_dims=1))]
+        parts += [embed(index[feature]) for feature, embed in self.cross.embeddings.items() if feature != AGE]
+        ages = index[AGE]
+        if AGE in self.cross.embeddings:
+            return tf.concat(parts, axis=-1), self.cross.embeddings[AGE](ages)
+        return tf.concat(parts, axis=-1), tf.zeros(tf.concat([tf.shape(ages), [0]], axis=0))
+
+    def activation_unit(self, target: tf.Tensor, behaviours: tf.Tensor, ages: tf.Tensor) -> tf.Tensor:
+        """a(e_j, v_A) float32 [B, N, S].
+
+        Args:
+            target: float32 [B, N, H].
+            behaviours: float32 [B, G, S, W], e_j without its age; the T = N / G targets of a group share them.
+            ages: float32 [B, N', S, A].
+        """
+        users, groups, read = tf.unstack(tf.shape(behaviours)[:3])
+        width = behaviours.shape[3]
+        of_behaviour, of_age = self.behaviour_kernel[:width], self.behaviour_kernel[width:]
+        grouped = _in_groups(target, groups)  # [B, G, T, H]
+        # (e * v) W = e (v * W): the products of all pairs would fill [B, N, S, H].
+        by_target = tf.linalg.matrix_transpose(grouped)[..., tf.newaxis] * self.product_kernel[:, tf.newaxis]
+        kernel = tf.pad(by_target, [[0, 0], [0, 0], [0, width - target.shape[2]], [0, 0], [0, 0]])
+        kernel += of_behaviour[:, tf.newaxis]  # [B, G, W, T, 80]
+        hidden = tf.matmul(behaviours, tf.reshape(kernel, [users, groups, width, -1]))
+        hidden = tf.reshape(hidden, [users, groups, read, -1, _HIDDEN[0]])  # [B, G, S, T, 80]
+        hidden += (tf.tensordot(grouped, self.target_kernel, 1) + self.first_bias)[:, :, tf.newaxis]
+        hidden += tf.einsum("bgtsa,ac->bgstc", _in_groups(ages, groups), of_age)  # T = 1 where one age does for all
+        hidden = tf.reshape(hidden, [users, groups, -1, _HIDDEN[0]])
         hidden = self.second_activation(self.second(self.activation(hidden)))
-        return tf.squeeze(self.last(hidden), axis=-1)
+        activation = tf.reshape(self.last(hidden), [users, groups, read, -1])
+        return tf.reshape(tf.linalg.matrix_transpose(activation), [users, -1, read])
+
+
+def _in_groups(values: tf.Tensor, groups: tf.Tensor) -> tf.Tensor:
+    """[B, N, ...] to [B, G, N / G, ...]."""
+    shape = tf.shape(values)
+    split = tf.reshape(values, tf.concat([shape[:1], [groups, shape[1] // groups], shape[2:]], axis=0))
+    return tf.ensure_shape(split, [None, None, None, *values.shape[2:]])
