@@ -103,7 +103,7 @@ def test_mistakes_in_dataset_json_are_told_at_once(change: dict[str, Any], expec
 
 def test_examples_that_are_damaged_are_told(tmp_path: Path) -> None:
     (tmp_path / "x.gz").write_bytes(b"no record")
-    message = r"out: a file in prepared/ or clustered/ is damaged .*; delete both folders"
+    message = r"out: a file in prepared/ or clustered/ is damaged \([^{}]+\); delete both folders"
     with pytest.raises(UserError, match=message), _damage_told(Path("out")):
         target_values([str(tmp_path / "x.gz")], "target/label", tf.float32)
 

@@ -16,7 +16,7 @@ from pipelines.experiments.cells import CellStore
 from pipelines.experiments.charts import bars, lines
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.overall import verdict
-from pipelines.experiments.report import Outcome, Table, render
+from pipelines.experiments.report import Outcome, Table, p_value, render
 from pipelines.experiments.request import HEADINGS, ExperimentRequest
 from pipelines.experiments.runner import EXPERIMENTS, run_experiment
 from pipelines.experiments.scored import Scored, Scorer
@@ -263,6 +263,10 @@ def test_a_twin_that_is_not_first_is_told_first() -> None:
     means["twin_raw_mhta"] = {"auc": 0.91}
     _, warnings = verdict(["twin", "eta", "din", "twin_raw_mhta"], means, {"eta": 0.001})
     assert warnings == ["TWIN w/ Raw MHTA, an ablation of TWIN, is ahead of it: AUC 0.9100."]
+
+
+def test_a_tiny_p_is_not_zero() -> None:
+    assert [p_value(p) for p in (None, 0.0421, 4.3e-7)] == ["–", "0.042", "4.3e-07"]
 
 
 def test_every_experiment_has_a_heading() -> None:

@@ -270,12 +270,13 @@ def test_a_case_is_new_to_what_the_models_see(monkeypatch: pytest.MonkeyPatch) -
         "request/timestamp": tf.constant([[30, 60]], tf.int64),
         "history/item_id": tf.constant([[7, 1, 2, 3, 4, 5]], tf.int64),
     }
-    monkeypatch.setattr(case, "user_windows", lambda *args: [window])
+    config = TwinConfig(history_length=3, interest="twin_v2")  # a case's Examples are not clustered
+    monkeypatch.setattr(case, "user_windows", lambda files, schema, config: [window] * (not config.clustered))
     data = SimpleNamespace(files=lambda split: [], schema=None)
-    found, about = case._the_case(cast(Study, SimpleNamespace(data=data, config=TwinConfig(history_length=3))))
+    found, about = case._the_case(cast(Study, SimpleNamespace(data=data, config=config)))
     assert about == {"item_id": 7, "timestamp": 60, "label": 1.0, "seen": False, "history": 3}
     assert int(found["candidate/history_end"][0, 0]) == 6
     # Of targets that see as many, the first.
     window["candidate/item_id"] = tf.constant([[9, 9]], tf.int64)
-    _, about = case._the_case(cast(Study, SimpleNamespace(data=data, config=TwinConfig(history_length=3))))
+    _, about = case._the_case(cast(Study, SimpleNamespace(data=data, config=config)))
     assert about["timestamp"] == 30

@@ -69,7 +69,7 @@ class DIEN(Rival):
 
     def extract(self, behaviours: tf.Tensor, visible: tf.Tensor) -> tf.Tensor:
         """States h_t float32 [B, N', M, n] of behaviours [B, N', M, H + C]; an invisible one changes nothing."""
-        projected = _time_major(self.extractor.project(behaviours))
+        projected = self.extractor.project(_time_major(behaviours))
         states = self.extractor(projected, _time_major(tf.cast(visible, tf.float32)[..., tf.newaxis])[..., 0])
         shape = tf.concat([tf.shape(visible), [self.width]], axis=0)
         return tf.reshape(tf.transpose(states, [1, 0, 2]), shape)
@@ -83,10 +83,11 @@ class DIEN(Rival):
     def evolve(self, states: tf.Tensor, visible: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         """The last state of the AUGRU, float32 [B, N, n]."""
         attention = self.attention(states, visible, target)
-        projected = self.evolution.project(states)  # [B, N', M, 3 n]
-        shape = tf.concat([tf.shape(attention), [3 * self.width]], axis=0)
-        gates = _time_major(attention[..., tf.newaxis])[..., 0]
-        last = self.evolution(_time_major(tf.broadcast_to(projected, shape)), gates)[-1]
+        projected = self.evolution.project(states)  # each [B, N', M, ...]
+        for name, values in projected.items():
+            everyone = tf.concat([tf.shape(attention), [values.shape[3]]], axis=0)
+            projected[name] = _time_major(tf.broadcast_to(values, everyone))
+        last = self.evolution(projected, _time_major(attention[..., tf.newaxis])[..., 0])[-1]
         return tf.reshape(last, tf.concat([tf.shape(target)[:2], [self.width]], axis=0))
 
     def auxiliary_loss(self, states: tf.Tensor, items: tf.Tensor, visible: tf.Tensor) -> tf.Tensor:

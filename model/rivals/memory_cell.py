@@ -5,6 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from model.rivals.recurrence import GatedRecurrence
+from model.rivals.weighted_scan import Product, weighted_scan
 
 SLOTS = 8
 
@@ -48,8 +49,8 @@ class MemoryCell(tf.keras.layers.Layer):
     def __init__(self, input_width: int, width: int, name: str | None = None) -> None:
         super().__init__(name=name)
         self.memory_width = width
-        self.controller = GatedRecurrence(input_width + width, width, name="controller")
-        self.induction = GatedRecurrence(input_width + width, width, name="induction")
+        self.controller = GatedRecurrence(input_width, width, fed_back=width, name="controller")
+        self.induction = GatedRecurrence(input_width, width, fed_back=width, name="induction")
         self.parameters = tf.keras.layers.Dense(4 * width + 2, name="parameters")
         self.parameters.build([None, width])
         self.first_memory = self.add_weight(
@@ -71,20 +72,22 @@ class MemoryCell(tf.keras.layers.Layer):
         memory = tf.tile(tf.tanh(self.first_memory)[tf.newaxis], [users, 1, 1])
         nothing = tf.zeros([users, self.memory_width])
         start = MemoryState(nothing, nothing, memory, tf.zeros_like(memory), tf.zeros([users, SLOTS]))
-        # What the behaviours bring to both GRUs is computed for all steps at once; a step adds what it reads.
-        width = tf.shape(behaviours)[2]
         over_time = tf.transpose(behaviours, [1, 0, 2])  # [S, B, C]
-        kernels = [tf.split(gru.kernel, [width, self.memory_width]) for gru in (self.controller, self.induction)]
-        (for_controller, from_read), (for_induction, from_memory) = kernels
-        controlled = tf.tensordot(over_time, for_controller, 1) + self.controller.bias
-        induced = tf.tensordot(over_time, for_induction, 1) + self.induction.bias
-
-        def step(state: MemoryState, now: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> MemoryState:
-            to_controller = now[0] + tf.matmul(state.read, from_read)
-            to_induction = now[1][:, tf.newaxis] + tf.tensordot(tf.stop_gradient(state.memory), from_memory, 1)
-            return self.step(state, to_controller, to_induction, now[2])
-
-        states = tf.scan(step, (controlled, induced, tf.transpose(real)), initializer=start)
+        kernel, bias = self.parameters.kernel, self.parameters.bias
+        shape = [tf.shape(over_time)[0], users]
+        projected = {
+            **self.controller.project(over_time),
+            **self.induction.project(over_time),
+            "parameters": tf.broadcast_to(bias, [*shape, bias.shape[0]]),
+            "transfer": tf.broadcast_to(tf.reshape(self.transfer_bias, [-1]), [*shape, SLOTS * SLOTS]),
+        }
+        weights = {
+            **self.controller.weights_of_products(),
+            **self.induction.weights_of_products(),
+            "parameters": tf.convert_to_tensor(kernel),
+            "transfer": tf.convert_to_tensor(self.transfer),
+        }
+        states = weighted_scan(self.step, start, tf.transpose(real), projected, weights)
 
         def with_start(first: tf.Tensor, later: tf.Tensor) -> tf.Tensor:
             joined = tf.concat([first[tf.newaxis], later], axis=0)  # [S + 1, B, ...]
@@ -92,37 +95,33 @@ class MemoryCell(tf.keras.layers.Layer):
 
         return MemoryState(*(with_start(first, later) for first, later in zip(start, states, strict=True)))
 
-    def step(
-        self, state: MemoryState, to_controller: tf.Tensor, to_induction: tf.Tensor, real: tf.Tensor
-    ) -> MemoryState:
-        """The state after one behaviour.
-
-        Args:
-            state: Before it.
-            to_controller: float32 [B, 3 d], projected input of the controller.
-            to_induction: float32 [B, m, 3 d], projected input of every channel.
-            real: bool [B].
-        """
+    def step(self, state: MemoryState, real: tf.Tensor, product: Product) -> MemoryState:
+        """The state after one behaviour, real or not: bool [B]. See `weighted_scan`."""
         gate = tf.cast(real, tf.float32)[:, tf.newaxis]  # [B, 1]
-        controller = self.controller.step(state.controller, to_controller, gate)
+        controller = self.controller.step(state.controller, gate, product, fed_back=state.read)
         width = self.memory_width
-        read_key, write_key, erase, add, sharpness = tf.split(self.parameters(controller), [*[width] * 4, 2], axis=-1)
+        parameters = product("parameters", controller)
+        read_key, write_key, erase, add, sharpness = tf.split(parameters, [*[width] * 4, 2], axis=-1)
         sharpness = 1.0 + tf.nn.softplus(sharpness)
         read_weight = address(read_key, sharpness[:, :1], state.memory)  # [B, m]
         read = tf.where(real[:, tf.newaxis], tf.einsum("bm,bmd->bd", read_weight, state.memory), state.read)
-        write_weight = self.balance(address(write_key, sharpness[:, 1:], state.memory), state.written) * gate
+        write_weight = balance(address(write_key, sharpness[:, 1:], state.memory), state.written, product) * gate
         by_slot = write_weight[..., tf.newaxis]  # [B, m, 1]
         memory = state.memory * (1.0 - by_slot * tf.sigmoid(erase)[:, tf.newaxis])
         memory += by_slot * tf.tanh(add)[:, tf.newaxis]
-        most_read = tf.one_hot(tf.argmax(read_weight, axis=-1), SLOTS) * gate
-        channels = self.induction.step(state.channels, to_induction, most_read[..., tf.newaxis])
+        slot = tf.argmax(read_weight, axis=-1)
+        channel, of_slot = (tf.gather(values, slot, batch_dims=1) for values in (state.channels, state.memory))
+        induced = self.induction.step(channel, gate, product, fed_back=tf.stop_gradient(of_slot))
+        most_read = tf.one_hot(slot, SLOTS, on_value=True, off_value=False)[..., tf.newaxis]
+        channels = tf.where(most_read, induced[:, tf.newaxis], state.channels)
         return MemoryState(controller, read, memory, channels, state.written + write_weight)
 
-    def balance(self, weight: tf.Tensor, written: tf.Tensor) -> tf.Tensor:
-        """Write weights w P float32 [B, m]; g enters as each slot's share."""
-        share = tf.stop_gradient(written / (1.0 + tf.reduce_sum(written, axis=-1, keepdims=True)))
-        logits = tf.reshape(tf.matmul(share, self.transfer), [-1, SLOTS, SLOTS]) + self.transfer_bias
-        return tf.einsum("bi,bij->bj", weight, tf.nn.softmax(logits))
+
+def balance(weight: tf.Tensor, written: tf.Tensor, product: Product) -> tf.Tensor:
+    """Write weights w P float32 [B, m]; g enters as each slot's share."""
+    share = tf.stop_gradient(written / (1.0 + tf.reduce_sum(written, axis=-1, keepdims=True)))
+    logits = tf.reshape(product("transfer", share), [-1, SLOTS, SLOTS])
+    return tf.einsum("bi,bij->bj", weight, tf.nn.softmax(logits))
 
 
 def address(key: tf.Tensor, sharpness: tf.Tensor, memory: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 from pipelines.experiments.charts import bars
 from pipelines.experiments.contenders import title
 from pipelines.experiments.overall import SURE, summarise
-from pipelines.experiments.report import Figure, Outcome, Table, number, plus_minus
+from pipelines.experiments.report import Figure, Outcome, Table, number, p_value, plus_minus
 from pipelines.experiments.serving_cost import serving_costs
 from pipelines.experiments.statistics import paired_p
 from pipelines.experiments.study import Study
@@ -59,9 +59,8 @@ def _judge(values: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str
             slower = values[model]["serving_p50_ms"] / values["twin"]["serving_p50_ms"]
             p = values[model]["p_of_gauc_against_twin"]
             place = {True: verdicts, False: against, None: unsure}[_holds(model, gain, p, slower)]
-            place.append(
-                f"{title(model)}: GAUC {gain:+.4f} (p = {number(p)}) and {slower:.2f} times the inference time of TWIN."
-            )
+            sentence = f"GAUC {gain:+.4f} (p = {p_value(p)}) and {slower:.2f} times the inference time of TWIN."
+            place.append(f"{title(model)}: {sentence}")
     warnings = [f"Against the claim: {sentence}" for sentence in against]
     warnings += [f"Not significant at p < {SURE}: {sentence}" for sentence in unsure]
     return verdicts, warnings + list(dict.fromkeys(undefined))
@@ -85,7 +84,7 @@ def _table(values: Mapping[str, Mapping[str, Any]]) -> Table:
             title(model),
             plus_minus(of["auc"], of["auc_std"]),
             plus_minus(of["gauc"], of["gauc_std"]),
-            number(of["p_of_gauc_against_twin"]),
+            p_value(of["p_of_gauc_against_twin"]),
             number(of["serving_p50_ms"], 2),
         ]
         for model, of in values.items()

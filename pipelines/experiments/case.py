@@ -9,7 +9,7 @@ import tensorflow as tf
 from model.errors import UserError
 from model.ranker import TwinRanker
 from model.request import RawBatch
-from pipelines.experiments.contenders import title
+from pipelines.experiments.contenders import configure, title
 from pipelines.experiments.items import describe_items
 from pipelines.experiments.report import Block, Outcome, Table, Text
 from pipelines.experiments.scored import user_windows
@@ -52,7 +52,8 @@ def _the_case(study: Study) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
     Those come first whose item is not in the history: every search finds the item itself.
     """
     best, found = -1, None
-    for batch in user_windows(study.data.files("test"), study.data.schema, study.config):
+    config = configure("twin", study.config)  # behaviours are shown, not clusters of them
+    for batch in user_windows(study.data.files("test"), study.data.schema, config):
         liked = (batch["label"].numpy() > 0.5) & (batch["weight"].numpy() > 0)
         item, end = batch["candidate/item_id"].numpy(), batch["candidate/history_end"].numpy()[..., np.newaxis]
         past = batch["history/item_id"].numpy()[:, np.newaxis]  # [B, 1, behaviours of the window]

@@ -16,7 +16,7 @@ from pipelines.experiments.clustered import cluster_data, item_vectors
 from pipelines.experiments.dataset import Prepared
 from pipelines.experiments.life_retrieval import life_retrieval
 from pipelines.experiments.overall import SURE, summarise
-from pipelines.experiments.report import Figure, Outcome, Table, number, plus_minus
+from pipelines.experiments.report import Figure, Outcome, Table, number, p_value, plus_minus
 from pipelines.experiments.scored import Scored, Scorer, behaviours_by_user
 from pipelines.experiments.statistics import mean_and_std, paired_p
 from pipelines.experiments.study import Setting, Study
@@ -152,7 +152,11 @@ def _verdicts(values: dict[str, dict[str, Any]]) -> tuple[list[str], list[str]]:
             warnings.append(f"TWIN-V2 and {VARIANTS[name].title}: AUC or GAUC is undefined, so nothing can be said.")
             continue
         p = other["p_against_twin_v2"]
-        sure = "one seed, so no test of significance" if p is None else f"paired t-test over seeds of GAUC: p = {p:.2g}"
+        sure = (
+            "one seed, so no test of significance"
+            if p is None
+            else f"paired t-test over seeds of GAUC: p = {p_value(p)}"
+        )
         sentence = (
             f"TWIN-V2 against {VARIANTS[name].title}: AUC {ours['auc'] - other['auc']:+.4f}, "
             f"GAUC {ours['gauc'] - other['gauc']:+.4f} ({sure})."
@@ -169,7 +173,7 @@ def _blocks(values: dict[str, dict[str, Any]]) -> list[Table | Figure]:
             VARIANTS[name].title,
             *(plus_minus(values[name][metric], values[name][f"{metric}_std"]) for metric in ("auc", "gauc", "logloss")),
             *(number(values[name][f"gauc_{third}_activity"]) for third in ACTIVITY),
-            number(values[name]["p_against_twin_v2"], 4),
+            p_value(values[name]["p_against_twin_v2"]),
         ]
         for name in ranking
     ]

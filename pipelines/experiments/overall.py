@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.experiments.charts import bars
 from pipelines.experiments.contenders import ABLATIONS, title
-from pipelines.experiments.report import Figure, Outcome, Table, number, plus_minus
+from pipelines.experiments.report import Figure, Outcome, Table, number, p_value, plus_minus
 from pipelines.experiments.scored import METRICS
 from pipelines.experiments.statistics import best, closed, mean_and_std, paired_p
 from pipelines.experiments.study import Study
@@ -78,7 +78,7 @@ def verdict(
     theirs = auc[rival] or 0.0
     p = p_values.get(rival)
     too_few = f"fewer than two {paired_by} to pair, so no test of significance"
-    sure = too_few if p is None else f"paired t-test over {paired_by}: p = {p:.2g}"
+    sure = too_few if p is None else f"paired t-test over {paired_by}: p = {p_value(p)}"
     if ours <= theirs:
         return [], [
             f"TWIN is NOT first on these data: {title(rival)} has AUC {theirs:.4f}, TWIN {ours:.4f} "
@@ -130,7 +130,7 @@ def _blocks(study: Study, ranking: Sequence[str], values: dict[str, dict[str, An
         [
             title(model),
             *(plus_minus(values[model][metric], values[model][f"{metric}_std"]) for metric in METRICS),
-            number(values[model]["p_against_twin"], 4),
+            p_value(values[model]["p_against_twin"]),
             number(values[model]["oracle_distance_closed_percent"], 1),
             f"× {values[model]['rate_factor']:g}",
         ]

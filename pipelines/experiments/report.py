@@ -115,6 +115,11 @@ def number(value: Any, digits: int = 4) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def p_value(p: float | None) -> str:
+    """A p with two digits that count, however small it is."""
+    return number(p) if p is None else f"{p:.2g}"
+
+
 def plus_minus(mean: float | None, std: float | None, digits: int = 4) -> str:
     """Mean and standard deviation."""
     return number(mean, digits) if std is None else f"{number(mean, digits)} ± {std:.{digits}f}"

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -116,7 +117,7 @@ def _damage_told(out: Path) -> Iterator[None]:
     try:
         yield
     except tf.errors.DataLossError as error:
-        reason = str(error).splitlines()[0]
+        reason = re.sub(r"\{\{.*?\}\} *", "", str(error).splitlines()[0])  # without the name of the graph's node
         # TensorFlow does not name the file.
         raise UserError(
             f"{out}: a file in prepared/ or clustered/ is damaged ({reason}); delete both folders"
