@@ -37,7 +37,10 @@ def export(
         out: Directory to create.
         trained_before_ms: End of the range of the training targets' times, for a warm start.
     """
-    tf.saved_model.save(servable_variables(ranker), str(out), signatures=Signatures(ranker, schema).functions)
+    functions = Signatures(ranker, schema).functions
+    # A servable has no use for gradients, and those of a loop cannot be saved.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(servable_variables(ranker), str(out), signatures=functions, options=options)
     _declare_shapes(out / "saved_model.pb", schema, ranker.config.clustered)
     extra = out / EXTRA
     extra.mkdir()
