@@ -83,6 +83,8 @@ def test_din_weighs_the_most_recent_by_its_activation_unit(raw: dict[str, np.nda
         np.testing.assert_allclose(interest.attended.output[0, n], expected, atol=1e-4, rtol=1e-4)
         found, attention = interest.position.numpy()[0, n] >= 0, interest.attended.attention.numpy()[0, n, 0]
         np.testing.assert_allclose(attention[found], weights[::-1], atol=1e-4)
+        if recent == 3:
+            assert found[: len(seen)].all()
         assert not attention[~found].any()
 
 
