@@ -81,8 +81,12 @@ class History:
     def cross_at(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
         """Cross-feature indices of retrieved behaviours: int32 [B, N', K] positions to {feature: int32 [B, N', K]}."""
         at = {f: tf.gather(index, position, batch_dims=1) for f, index in self.cross.items()}
-        at[AGE] = self._age(tf.gather(self.timestamp, position, batch_dims=1))
+        at[AGE] = self.ages_at(position)
         return at
+
+    def ages_at(self, position: tf.Tensor) -> tf.Tensor:
+        """Age buckets of retrieved behaviours, int32 [B, N', K], of positions int32 [B, N' or 1, K]."""
+        return self._age(tf.gather(self.timestamp, position, batch_dims=1))
 
     def bias_at(
         self, position: tf.Tensor, cross: Mapping[str, tf.Tensor], tables: Mapping[str, tf.Tensor]

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from model.embedding import FeatureEmbeddings
+from model.feature import AGE
 from model.history import History
 from model.item_table import ItemTable
 from model.top_k import top_k
@@ -29,9 +30,34 @@ def embed_behaviours(
     Returns:
         float32 [B, N', M, H + C]; what stands where there is no behaviour, is undefined.
     """
+    ageless = embed_ageless(inherent, cross, table, history, position)
+    return tf.concat([ageless, embed_ages(cross, history, position)], axis=-1)
+
+
+def embed_ageless(
+    inherent: FeatureEmbeddings, cross: FeatureEmbeddings, table: ItemTable, history: History, position: tf.Tensor
+) -> tf.Tensor:
+    """All features of behaviours but their age, which alone depends on who reads them; see `embed_behaviours`.
+
+    Positions int32 [B, ...] give float32 [B, ..., H + C without the age's width].
+    """
     at = tf.maximum(position, 0)
-    items = embed_items(inherent, table, tf.gather(history.row, at, batch_dims=1))
-    return tf.concat([items, cross(history.cross_at(at))], axis=-1) if cross.width else items
+    parts = [embed_items(inherent, table, tf.gather(history.row, at, batch_dims=1))]
+    for feature, embedding in cross.embeddings.items():
+        if feature != AGE:
+            parts.append(embedding(tf.gather(history.cross[feature], at, batch_dims=1)))
+    return tf.concat(parts, axis=-1)
+
+
+def embed_ages(cross: FeatureEmbeddings, history: History, position: tf.Tensor) -> tf.Tensor:
+    """Ages of behaviours, the last cross feature, float32 [B, N', M, A]; A = 0 where the schema has none.
+
+    Positions are int32 [B, N' or 1, M].
+    """
+    ages = history.ages_at(tf.maximum(position, 0))
+    if AGE in cross.embeddings:
+        return cross.embeddings[AGE](ages)
+    return tf.zeros([*tf.unstack(tf.shape(ages)), 0])
 
 
 def newest_first(scores: tf.Tensor, size: int) -> tf.Tensor:

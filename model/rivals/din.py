@@ -5,10 +5,9 @@ import tensorflow as tf
 from model.config import TwinConfig
 from model.embedding import FeatureEmbeddings
 from model.esu import Attended
-from model.feature import AGE
 from model.history import History
 from model.item_table import ItemTable
-from model.rivals.behaviours import embed_items, most_recent, shared_reading
+from model.rivals.behaviours import embed_ageless, embed_ages, most_recent, shared_reading
 from model.rivals.rival import Rival
 from model.twin import Interest
 
@@ -65,7 +64,8 @@ class DIN(Rival):
         """Attends to the newest behaviours."""
         del row
         read, seen = shared_reading(most_recent(history, self.recent), history.row)  # [B, G, S], [B, N', S]
-        behaviours, ages = self._embed(history, read)
+        behaviours = embed_ageless(self.inherent, self.cross, self.table, history, read)  # [B, G, S, W]
+        ages = embed_ages(self.cross, history, read)  # [B, N', S, A]
         activation = self.activation_unit(target, behaviours, ages)  # [B, N, S]
         weight = tf.where(seen, activation, 0.0)
         shape = tf.shape(weight)
@@ -76,20 +76,6 @@ class DIN(Rival):
         relevance = tf.where(seen, activation, -float("inf"))
         position = tf.broadcast_to(tf.where(seen, read, -1), shape)
         return Interest(position, Attended(output, relevance[:, :, tf.newaxis], weight[:, :, tf.newaxis]))
-
-    def _embed(self, history: History, read: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """e_j without its age, float32 [B, G, S, W], at positions int32 [B, G, S], and its ages float32 [B, N', S, A].
-
-        Only the age of a behaviour depends on who reads it.
-        """
-        at = tf.maximum(read, 0)
-        index = history.cross_at(at)
-        parts = [embed_items(self.inherent, self.table, tf.gather(history.row, at, batch_dims=1))]
-        parts += [embed(index[feature]) for feature, embed in self.cross.embeddings.items() if feature != AGE]
-        ages = index[AGE]
-        if AGE in self.cross.embeddings:
-            return tf.concat(parts, axis=-1), self.cross.embeddings[AGE](ages)
-        return tf.concat(parts, axis=-1), tf.zeros(tf.concat([tf.shape(ages), [0]], axis=0))
 
     def activation_unit(self, target: tf.Tensor, behaviours: tf.Tensor, ages: tf.Tensor) -> tf.Tensor:
         """a(e_j, v_A) float32 [B, N, S].
