@@ -7,7 +7,7 @@ from model.embedding import FeatureEmbeddings
 from model.feature import AGE
 from model.history import History
 from model.item_table import ItemTable
-from model.rivals.behaviours import embed_items
+from model.rivals.behaviours import embed_ageless
 from model.rivals.memory_cell import MemoryCell, MemoryState
 from model.rivals.rival import Rival, pooled_interest
 from model.twin import Interest
@@ -48,8 +48,7 @@ class MIMN(Rival):
     ) -> None:
         super().__init__(config, inherent, cross, table, width=2 * config.projection_dim, name=name)
         self.recent = config.recent_length or RECENT
-        self.cross_features = [feature for feature in cross.embeddings if feature != AGE]
-        width = inherent.width + sum(cross.embeddings[feature].width for feature in self.cross_features)
+        width = inherent.width + sum(e.width for feature, e in cross.embeddings.items() if feature != AGE)
         self.cell = MemoryCell(width, config.projection_dim, name="cell")
         self.query_kernel = self.add_weight("query_kernel", [inherent.width, config.projection_dim])
         self.sharpness = self.add_weight("sharpness", [], initializer="ones")  # b
@@ -60,12 +59,10 @@ class MIMN(Rival):
         position, read_after = self.sequence(history)  # [B, S], [B, N']
         step = tf.range(tf.shape(position)[1])
         wanted = step < tf.reduce_max(read_after, axis=1)[:, tf.newaxis]
-        rows = tf.where(wanted, tf.gather(history.row, position, batch_dims=1), 0)
-        parts = [embed_items(self.inherent, self.table, rows)]
-        for feature in self.cross_features:
-            index = tf.gather(history.cross[feature], position, batch_dims=1)
-            parts.append(self.cross.embeddings[feature](index))
-        states = self.cell(tf.concat(parts, axis=-1), rows > 0)  # each [B, S + 1, ...]
+        real = wanted & (tf.gather(history.row, position, batch_dims=1) > 0)
+        read = tf.where(wanted, position, 0)
+        behaviours = embed_ageless(self.inherent, self.cross, self.table, history, read)
+        states = self.cell(behaviours, real)  # each [B, S + 1, ...]
         output = self.read(
             target,
             tf.gather(states.memory, read_after, batch_dims=1),
