@@ -110,6 +110,15 @@ def test_nothing_outside_its_own_history_reaches_a_target(ranker: TwinRanker) ->
     np.testing.assert_array_equal(ranker(tensors(changed)).numpy()[0, 0], scores[0])  # this one 1 to 8 (MIMN: 0 to 8)
 
 
+def test_all_weights_are_trained(ranker: TwinRanker) -> None:
+    window = _window(np.random.default_rng(7), ranker.config.clustered)
+    window |= {"label": np.array([[0, 1, 1]], np.float32), "weight": np.ones([1, 3], np.float32)}
+    with tf.GradientTape() as tape:
+        loss = ranker.compute_loss(tensors(window), training=True)
+    gradients = tape.gradient(loss, ranker.trainable_variables)
+    assert not [v.name for v, gradient in zip(ranker.trainable_variables, gradients, strict=True) if gradient is None]
+
+
 def test_an_empty_history_and_an_unknown_candidate_are_defined(ranker: TwinRanker) -> None:
     raw = toy_request(np.random.default_rng(6), clustered=ranker.config.clustered)
     raw["history/length"][:] = 0

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from model.ranker import TwinRanker
 from model.rivals.avg_pooling import AvgPooling
+from model.rivals.behaviours import shared_reading
 from model.rivals.din import DIN
 from tests.oracle import Oracle
 from tests.rivals import HAND, hand_history, hand_world, rival_ranker
@@ -86,6 +87,20 @@ def test_din_weighs_the_most_recent_by_its_activation_unit(raw: dict[str, np.nda
         if recent == 3:
             assert found[: len(seen)].all()
         assert not attention[~found].any()
+
+
+def test_users_of_a_window_are_read_together_as_far_back_as_any_needs() -> None:
+    row = tf.constant([[1] * 6, [1, 1, 1, 1, 0, 1]])
+    read, seen = shared_reading(tf.constant([[[1, 0], [1, 0]], [[5, 3], [3, 2]]]), row)
+    np.testing.assert_array_equal(read, [[[1, 0, -1, -2]], [[5, 4, 3, 2]]])
+    np.testing.assert_array_equal(seen, np.array([[[1, 1, 0, 0], [1, 1, 0, 0]], [[1, 0, 1, 0], [0, 0, 1, 1]]]) > 0)
+
+
+def test_targets_far_apart_are_read_each_for_itself() -> None:
+    position = tf.constant([[[5, 4], [1, 0]]])
+    read, seen = shared_reading(position, tf.ones([1, 6], tf.int32))
+    np.testing.assert_array_equal(read, position)
+    assert np.all(seen)
 
 
 def test_din_by_hand() -> None:

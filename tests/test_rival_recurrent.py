@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from model.rivals.dien import DIEN
-from model.rivals.memory_cell import SLOTS, MemoryCell, MemoryState
+from model.rivals.memory_cell import SLOTS, MemoryCell, MemoryState, balance
 from model.rivals.mimn import MIMN, utilisation_loss
 from model.rivals.recurrence import GatedRecurrence
 from tests.rivals import HAND, hand_history, hand_world
@@ -96,6 +96,18 @@ def test_diens_negatives_are_drawn_among_all_that_was_met() -> None:
     assert drawn == {round(float(positive + np.log(2)), 4), round(float(positive + np.log1p(np.exp(1.0))), 4)}
 
 
+def test_diens_interest_trains_attention_and_extractor_without_the_auxiliary_loss() -> None:
+    inherent, cross, table = hand_world(RNG.normal(size=[3, 2]))
+    dien = DIEN(HAND, inherent, cross, table)
+    randomise(dien, 4)
+    row = tf.constant([[3]])
+    trained = [dien.attention_kernel, *dien.extractor.trainable_variables, *dien.evolution.trainable_variables]
+    with tf.GradientTape() as tape:
+        output = dien(inherent(table.features(row)), hand_history([1, 2, 3]), row).attended.output
+    for variable, gradient in zip(trained, tape.gradient(output, trained), strict=True):
+        assert gradient is not None and np.abs(gradient).max() > 1e-6, variable.name
+
+
 def test_diens_auxiliary_loss_is_part_of_training_alone() -> None:
     inherent, cross, table = hand_world([[1.0, 0.0], [0.0, 1.0]])
     dien = DIEN(HAND, inherent, cross, table)
@@ -167,6 +179,29 @@ def test_each_target_reads_the_memory_of_its_own_time() -> None:
         alone = mimn(target[:, :1], hand_history(rows, end=end), row[:, :1]).attended.output
         np.testing.assert_allclose(together[:, n], alone[:, 0], atol=1e-6)
     assert len({float(v) for v in together[0, :, 0]}) == 4
+
+
+def test_unknown_items_are_not_written_to_the_memory() -> None:
+    inherent, cross, table = hand_world(RNG.normal(size=[3, 2]))
+    mimn = MIMN(HAND, inherent, cross, table)
+    randomise(mimn, 2)
+    row = tf.constant([[3]])
+    target = inherent(table.features(row))
+    with_unknown, without = (mimn(target, hand_history(rows), row).attended.output for rows in ([1, 0, 2], [1, 2]))
+    np.testing.assert_allclose(with_unknown, without, atol=1e-6)
+
+
+def test_memory_enters_the_induction_and_what_was_written_the_balance_without_gradient() -> None:
+    cell = MemoryCell(2, 3)
+    randomise(cell, 5)
+    with tf.GradientTape() as tape:
+        channels = cell(tf.ones([1, 1, 2]), tf.constant([[True]])).channels
+    assert not np.any(tape.gradient(channels, cell.first_memory, unconnected_gradients="zero"))
+    weight, written = tf.ones([1, SLOTS]) / SLOTS, tf.range(SLOTS, dtype=tf.float32)[tf.newaxis]
+    with tf.GradientTape() as tape:
+        tape.watch(written)
+        balanced = balance(weight, written, lambda name, share: share @ cell.transfer)
+    assert tape.gradient(balanced, written) is None
 
 
 def test_the_memory_begins_recent_known_behaviours_before_the_earliest_target() -> None:

@@ -18,33 +18,33 @@ def normal(*shape: int) -> tf.Tensor:
 
 
 START = (normal(ROWS, WIDTH), normal(ROWS, 2))
-KEPT = tf.constant(RNG.random([STEPS, ROWS, 1]) < 0.7)
+GATE = tf.constant(RNG.random([STEPS, ROWS, 1]), tf.float32)
 PROJECTED = {"first": normal(STEPS, ROWS, WIDTH), "second": normal(STEPS, ROWS, 2)}
 WEIGHTS = {"first": normal(WIDTH + 2, WIDTH), "second": normal(WIDTH, 2)}
 
 
-def step(state: tuple[tf.Tensor, tf.Tensor], kept: tf.Tensor, product: Product) -> tuple[tf.Tensor, tf.Tensor]:
+def step(state: tuple[tf.Tensor, tf.Tensor], gate: tf.Tensor, product: Product) -> tuple[tf.Tensor, tf.Tensor]:
     """Two states, each fed by the other."""
     one = tf.tanh(product("first", tf.concat(state, axis=1)))
     two = tf.sigmoid(product("second", one * state[0]))
-    return tf.where(kept, one, state[0]), tf.where(kept, two, state[1])
+    return gate * one + (1 - gate) * state[0], gate * two + (1 - gate) * state[1]
 
 
-def plainly(start: Any, kept: tf.Tensor, projected: Any, weights: Any) -> Any:
+def plainly(start: Any, gate: tf.Tensor, projected: Any, weights: Any) -> Any:
     """What `weighted_scan` is to equal, by `tf.scan` alone."""
 
     def once(state: Any, now: Any) -> Any:
         return step(state, now[0], lambda name, x: now[1][name] + tf.matmul(x, weights[name]))
 
-    return tf.scan(once, (kept, projected), initializer=start)
+    return tf.scan(once, (gate, projected), initializer=start)
 
 
 def with_gradients(scan: Callable[..., Any]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """States, and the gradients of a sum that weighs each of their entries differently."""
-    given = tf.nest.flatten((START, PROJECTED, WEIGHTS))
+    given = tf.nest.flatten((START, GATE, PROJECTED, WEIGHTS))
     with tf.GradientTape() as tape:
         tape.watch(given)
-        states = tf.nest.flatten(scan(START, KEPT, PROJECTED, WEIGHTS))
+        states = tf.nest.flatten(scan(START, GATE, PROJECTED, WEIGHTS))
         total = tf.add_n(
             [tf.reduce_sum(s * tf.reshape(tf.sin(tf.range(tf.size(s), dtype=s.dtype)), s.shape)) for s in states]
         )
@@ -63,11 +63,32 @@ def test_states_and_all_gradients_are_those_of_a_plain_scan(wrap: Callable[..., 
 def test_a_variable_inside_the_step_is_refused() -> None:
     hidden = tf.Variable(1.0)
 
-    def uses_it(state: tf.Tensor, kept: tf.Tensor, product: Product) -> tf.Tensor:
-        del kept
+    def uses_it(state: tf.Tensor, gate: tf.Tensor, product: Product) -> tf.Tensor:
+        del gate
         return hidden * product("second", state)
 
     weights = {"second": WEIGHTS["second"][:2]}
-    scan = tf.function(lambda: weighted_scan(uses_it, START[1], KEPT, {"second": PROJECTED["second"]}, weights))
+    scan = tf.function(lambda: weighted_scan(uses_it, START[1], GATE, {"second": PROJECTED["second"]}, weights))
     with pytest.raises(TypeError, match="variables"):
         scan()
+
+
+def test_a_tensor_given_twice_gets_its_gradient_once() -> None:
+    def add(state: tuple[tf.Tensor, tf.Tensor], gate: tf.Tensor, product: Product) -> tuple[tf.Tensor, tf.Tensor]:
+        return gate * product("second", state[0]) + state[1], state[1]
+
+    weights, both = {"second": WEIGHTS["second"][:2]}, START[1]
+
+    def gradient(scan: Callable[..., Any]) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(both)
+            total = tf.reduce_sum(scan((both, both))[0])
+        return tape.gradient(total, both)
+
+    def plain(start: Any) -> Any:
+        inputs = (GATE, PROJECTED["second"])
+        matrix = weights["second"]
+        return tf.scan(lambda s, now: add(s, now[0], lambda _, x: now[1] + x @ matrix), inputs, initializer=start)
+
+    found = gradient(lambda start: weighted_scan(add, start, GATE, {"second": PROJECTED["second"]}, weights))
+    np.testing.assert_allclose(found, gradient(plain), rtol=1e-4)

@@ -83,10 +83,11 @@ class DIEN(Rival):
     def evolve(self, states: tf.Tensor, visible: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         """The last state of the AUGRU, float32 [B, N, n]."""
         attention = self.attention(states, visible, target)
-        projected = self.evolution.project(states)  # each [B, N', M, ...]
-        for name, values in projected.items():
-            everyone = tf.concat([tf.shape(attention), [values.shape[3]]], axis=0)
-            projected[name] = _time_major(tf.broadcast_to(values, everyone))
+        shape = tf.shape(attention)
+        projected = {
+            name: _time_major(tf.broadcast_to(values, [*tf.unstack(shape), values.shape[3]]))
+            for name, values in self.evolution.project(states).items()  # each [B, N', M, ...]
+        }
         last = self.evolution(projected, _time_major(attention[..., tf.newaxis])[..., 0])[-1]
         return tf.reshape(last, tf.concat([tf.shape(target)[:2], [self.width]], axis=0))
 

@@ -87,7 +87,8 @@ class MemoryCell(tf.keras.layers.Layer):
             "parameters": tf.convert_to_tensor(kernel),
             "transfer": tf.convert_to_tensor(self.transfer),
         }
-        states = weighted_scan(self.step, start, tf.transpose(real), projected, weights)
+        gate = tf.cast(tf.transpose(real), tf.float32)[..., tf.newaxis]  # [S, B, 1]
+        states = weighted_scan(self.step, start, gate, projected, weights)
 
         def with_start(first: tf.Tensor, later: tf.Tensor) -> tf.Tensor:
             joined = tf.concat([first[tf.newaxis], later], axis=0)  # [S + 1, B, ...]
@@ -95,16 +96,15 @@ class MemoryCell(tf.keras.layers.Layer):
 
         return MemoryState(*(with_start(first, later) for first, later in zip(start, states, strict=True)))
 
-    def step(self, state: MemoryState, real: tf.Tensor, product: Product) -> MemoryState:
-        """The state after one behaviour, real or not: bool [B]. See `weighted_scan`."""
-        gate = tf.cast(real, tf.float32)[:, tf.newaxis]  # [B, 1]
+    def step(self, state: MemoryState, gate: tf.Tensor, product: Product) -> MemoryState:
+        """The state after one behaviour, float32 [B, 1] 1 = real, 0 = none. See `weighted_scan`."""
         controller = self.controller.step(state.controller, gate, product, fed_back=state.read)
         width = self.memory_width
         parameters = product("parameters", controller)
         read_key, write_key, erase, add, sharpness = tf.split(parameters, [*[width] * 4, 2], axis=-1)
         sharpness = 1.0 + tf.nn.softplus(sharpness)
         read_weight = address(read_key, sharpness[:, :1], state.memory)  # [B, m]
-        read = tf.where(real[:, tf.newaxis], tf.einsum("bm,bmd->bd", read_weight, state.memory), state.read)
+        read = tf.where(gate > 0, tf.einsum("bm,bmd->bd", read_weight, state.memory), state.read)
         write_weight = balance(address(write_key, sharpness[:, 1:], state.memory), state.written, product) * gate
         by_slot = write_weight[..., tf.newaxis]  # [B, m, 1]
         memory = state.memory * (1.0 - by_slot * tf.sigmoid(erase)[:, tf.newaxis])

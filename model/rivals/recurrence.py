@@ -56,8 +56,4 @@ class GatedRecurrence(tf.keras.layers.Layer):
     def call(self, projected: dict[str, tf.Tensor], gate: tf.Tensor) -> tf.Tensor:
         """All states float32 [M, R, n] of `project`ed inputs [M, R, ...] and gates [M, R]."""
         start = tf.zeros([tf.shape(gate)[1], self.units])
-
-        def step(state: tf.Tensor, now: tf.Tensor, product: Product) -> tf.Tensor:
-            return self.step(state, now, product)
-
-        return weighted_scan(step, start, gate[..., tf.newaxis], projected, self.weights_of_products())
+        return weighted_scan(self.step, start, gate[..., tf.newaxis], projected, self.weights_of_products())

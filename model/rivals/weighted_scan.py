@@ -10,9 +10,9 @@ Product = Callable[[str, tf.Tensor], tf.Tensor]
 
 
 def weighted_scan(
-    step: Callable[[Any, Any, Product], Any],
+    step: Callable[[Any, tf.Tensor, Product], Any],
     start: Any,
-    inputs: Any,
+    inputs: tf.Tensor,
     projected: Mapping[str, tf.Tensor],
     weights: Mapping[str, tf.Tensor],
 ) -> Any:
@@ -25,23 +25,22 @@ def weighted_scan(
     Args:
         step: (state, this step's inputs, product) to the next state. `product(name, x)` is
             projected[name] + x weights[name], for float32 x [R, k]. Each name is used once a step. No other variable
-            may be used inside.
-        start: State before the first step, a nest of tensors.
-        inputs: Nest of [M, ...], without gradient.
+            may be used inside, and nothing from outside has a gradient.
+        start: State before the first step, a nest of float32 tensors.
+        inputs: float32 [M, ...].
         projected: By name, float32 [M, R, n].
         weights: By name, float32 [k, n].
 
     Returns:
         States after each step, [M, ...].
     """
-    names = list(weights)
-    flat = tf.nest.flatten(start)
+    given = (start, inputs, dict(projected), dict(weights))
 
     @tf.custom_gradient
     def run(*tensors: tf.Tensor) -> Any:
-        first = tf.nest.pack_sequence_as(start, tensors[: len(flat)])
-        added = dict(zip(names, tensors[len(flat) : -len(names)], strict=True))
-        constant = {name: tf.stop_gradient(w) for name, w in zip(names, tensors[-len(names) :], strict=True)}
+        # A copy each, as a tensor given twice would get the gradient of both twice.
+        first, read, added, weight = tf.nest.pack_sequence_as(given, [tf.identity(tensor) for tensor in tensors])
+        constant = {name: tf.stop_gradient(w) for name, w in weight.items()}
         transposed = {name: tf.transpose(w) for name, w in constant.items()}
 
         def once(before: Any, now: Any) -> Any:
@@ -53,23 +52,23 @@ def weighted_scan(
 
             return step(before[0], now[0], product), multiplied
 
-        none = {name: tf.zeros([tf.shape(added[name])[1], constant[name].shape[0]]) for name in names}
+        none = {name: tf.zeros([tf.shape(added[name])[1], w.shape[0]]) for name, w in constant.items()}
+        through = (first, read, added)
         with tf.GradientTape() as tape:
-            tape.watch(tensors)
-            states, multiplied = tf.scan(once, (inputs, added), initializer=(first, none))
+            tape.watch(through)
+            states, multiplied = tf.scan(once, (read, added), initializer=(first, none))
         outputs = tf.nest.flatten(states)
 
         def gradient(*upstream: tf.Tensor) -> list[tf.Tensor]:
-            of_start, of_added = tape.gradient(
-                outputs, (tf.nest.flatten(first), added), upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO
-            )
-            of_weights = [tf.tensordot(multiplied[name], of_added[name], [[0, 1], [0, 1]]) for name in names]
-            return [*of_start, *(of_added[name] for name in names), *of_weights]
+            zero = tf.UnconnectedGradients.ZERO
+            of_through = tape.gradient(outputs, through, upstream, unconnected_gradients=zero)
+            of_added = of_through[2]
+            of_weights = {name: tf.tensordot(multiplied[name], of_added[name], [[0, 1], [0, 1]]) for name in weight}
+            return tf.nest.flatten((*of_through, of_weights))
 
         return outputs, gradient
 
-    outputs = run(*flat, *(projected[name] for name in names), *(weights[name] for name in names))
-    return tf.nest.pack_sequence_as(start, outputs)
+    return tf.nest.pack_sequence_as(start, run(*tf.nest.flatten(given)))
 
 
 def _times(x: tf.Tensor, constant: tf.Tensor, transposed: tf.Tensor) -> tf.Tensor:
