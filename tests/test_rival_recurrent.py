@@ -97,7 +97,7 @@ def test_diens_negatives_are_drawn_among_all_that_was_met() -> None:
 
 
 def test_diens_interest_trains_attention_and_extractor_without_the_auxiliary_loss() -> None:
-    inherent, cross, table = hand_world(RNG.normal(size=[3, 2]))
+    inherent, cross, table = hand_world(np.random.default_rng(4).normal(size=[3, 2]))
     dien = DIEN(HAND, inherent, cross, table)
     randomise(dien, 4)
     row = tf.constant([[3]])
@@ -182,7 +182,7 @@ def test_each_target_reads_the_memory_of_its_own_time() -> None:
 
 
 def test_unknown_items_are_not_written_to_the_memory() -> None:
-    inherent, cross, table = hand_world(RNG.normal(size=[3, 2]))
+    inherent, cross, table = hand_world(np.random.default_rng(2).normal(size=[3, 2]))
     mimn = MIMN(HAND, inherent, cross, table)
     randomise(mimn, 2)
     row = tf.constant([[3]])
@@ -191,17 +191,34 @@ def test_unknown_items_are_not_written_to_the_memory() -> None:
     np.testing.assert_allclose(with_unknown, without, atol=1e-6)
 
 
-def test_memory_enters_the_induction_and_what_was_written_the_balance_without_gradient() -> None:
+def test_the_memory_enters_the_induction_without_gradient() -> None:
     cell = MemoryCell(2, 3)
     randomise(cell, 5)
     with tf.GradientTape() as tape:
         channels = cell(tf.ones([1, 1, 2]), tf.constant([[True]])).channels
     assert not np.any(tape.gradient(channels, cell.first_memory, unconnected_gradients="zero"))
+
+
+def test_what_was_written_enters_the_balance_without_gradient() -> None:
+    cell = MemoryCell(2, 3)
+    randomise(cell, 5)
     weight, written = tf.ones([1, SLOTS]) / SLOTS, tf.range(SLOTS, dtype=tf.float32)[tf.newaxis]
     with tf.GradientTape() as tape:
         tape.watch(written)
         balanced = balance(weight, written, lambda name, share: share @ cell.transfer)
     assert tape.gradient(balanced, written) is None
+
+
+def test_what_a_target_reads_trains_all_of_the_memory_cell() -> None:
+    inherent, cross, table = hand_world(np.random.default_rng(6).normal(size=[3, 2]))
+    mimn = MIMN(HAND, inherent, cross, table)
+    randomise(mimn, 6)
+    row = tf.constant([[3]])
+    with tf.GradientTape() as tape:
+        output = mimn(inherent(table.features(row)), hand_history([1, 2, 3, 1]), row).attended.output
+    trained = mimn.cell.trainable_variables
+    for variable, gradient in zip(trained, tape.gradient(output, trained), strict=True):
+        assert np.abs(gradient).max() > 1e-6, variable.name
 
 
 def test_the_memory_begins_recent_known_behaviours_before_the_earliest_target() -> None:

@@ -20,7 +20,7 @@ def normal(*shape: int) -> tf.Tensor:
 START = (normal(ROWS, WIDTH), normal(ROWS, 2))
 GATE = tf.constant(RNG.random([STEPS, ROWS, 1]), tf.float32)
 PROJECTED = {"first": normal(STEPS, ROWS, WIDTH), "second": normal(STEPS, ROWS, 2)}
-WEIGHTS = {"first": normal(WIDTH + 2, WIDTH), "second": normal(WIDTH, 2)}
+WEIGHTS = {"second": normal(WIDTH, 2), "first": normal(WIDTH + 2, WIDTH)}  # in another order than above
 
 
 def step(state: tuple[tf.Tensor, tf.Tensor], gate: tf.Tensor, product: Product) -> tuple[tf.Tensor, tf.Tensor]:

@@ -25,7 +25,7 @@ def weighted_scan(
     Args:
         step: (state, this step's inputs, product) to the next state. `product(name, x)` is
             projected[name] + x weights[name], for float32 x [R, k]. Each name is used once a step. No other variable
-            may be used inside, and nothing from outside has a gradient.
+            may be used inside, and a tensor that it takes from elsewhere than its arguments gets no gradient.
         start: State before the first step, a nest of float32 tensors.
         inputs: float32 [M, ...].
         projected: By name, float32 [M, R, n].

@@ -53,7 +53,7 @@ def _judge(values: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str
         if lacking := [m for m in pair if pair[m]["gauc"] is None]:
             undefined.append(f"{' and '.join(map(title, lacking))}: no GAUC, nothing to compare.")
         elif lacking := [m for m in pair if pair[m]["serving_p50_ms"] is None]:
-            undefined.append(f"{' and '.join(map(title, lacking))}: not timed, the first training diverged.")
+            undefined.append(f"{' and '.join(map(title, lacking))}: not timed, as the first training of each diverged.")
         else:
             gain = values[model]["gauc"] - values["twin"]["gauc"]
             slower = values[model]["serving_p50_ms"] / values["twin"]["serving_p50_ms"]
