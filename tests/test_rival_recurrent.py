@@ -8,6 +8,7 @@ from model.rivals.dien import DIEN
 from model.rivals.memory_cell import SLOTS, MemoryCell, MemoryState, balance
 from model.rivals.mimn import MIMN, utilisation_loss
 from model.rivals.recurrence import GatedRecurrence
+from model.rivals.rival import Rival
 from tests.rivals import HAND, hand_history, hand_world
 
 RNG = np.random.default_rng(0)
@@ -25,6 +26,15 @@ def randomise(layer: tf.keras.layers.Layer, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     for variable in layer.trainable_variables:
         variable.assign(rng.normal(0, 0.7, variable.shape))
+
+
+def assert_interest_trains(rival: Rival, trained: list[tf.Variable]) -> None:
+    """That each of these weights has a gradient of the interest itself, without what training adds to the loss."""
+    row = tf.constant([[3]])
+    with tf.GradientTape() as tape:
+        output = rival(rival.inherent(rival.table.features(row)), hand_history([1, 2, 3, 1]), row).attended.output
+    for variable, gradient in zip(trained, tape.gradient(output, trained), strict=True):
+        assert gradient is not None and np.abs(gradient).max() > 1e-6, variable.name
 
 
 def gru(cell: GatedRecurrence, state: np.ndarray, x: np.ndarray, gate: float) -> np.ndarray:
@@ -100,12 +110,8 @@ def test_diens_interest_trains_attention_and_extractor_without_the_auxiliary_los
     inherent, cross, table = hand_world(np.random.default_rng(4).normal(size=[3, 2]))
     dien = DIEN(HAND, inherent, cross, table)
     randomise(dien, 4)
-    row = tf.constant([[3]])
     trained = [dien.attention_kernel, *dien.extractor.trainable_variables, *dien.evolution.trainable_variables]
-    with tf.GradientTape() as tape:
-        output = dien(inherent(table.features(row)), hand_history([1, 2, 3]), row).attended.output
-    for variable, gradient in zip(trained, tape.gradient(output, trained), strict=True):
-        assert gradient is not None and np.abs(gradient).max() > 1e-6, variable.name
+    assert_interest_trains(dien, trained)
 
 
 def test_diens_auxiliary_loss_is_part_of_training_alone() -> None:
@@ -213,12 +219,7 @@ def test_what_a_target_reads_trains_all_of_the_memory_cell() -> None:
     inherent, cross, table = hand_world(np.random.default_rng(6).normal(size=[3, 2]))
     mimn = MIMN(HAND, inherent, cross, table)
     randomise(mimn, 6)
-    row = tf.constant([[3]])
-    with tf.GradientTape() as tape:
-        output = mimn(inherent(table.features(row)), hand_history([1, 2, 3, 1]), row).attended.output
-    trained = mimn.cell.trainable_variables
-    for variable, gradient in zip(trained, tape.gradient(output, trained), strict=True):
-        assert np.abs(gradient).max() > 1e-6, variable.name
+    assert_interest_trains(mimn, mimn.cell.trainable_variables)
 
 
 def test_the_memory_begins_recent_known_behaviours_before_the_earliest_target() -> None:

@@ -149,8 +149,8 @@ def test_an_ablation_that_diverged_is_no_verdict(
     monkeypatch.setattr(ablation, "serving_costs", costs)
     outcome = ablation.ablation(two)
     assert outcome.verdicts == []
-    told = "no GAUC, nothing to compare." if seeds == 2 else "not timed, as the first training of each diverged."
-    assert outcome.warnings == [f"{title(diverged)}: {told}"]
+    told = "has no GAUC: nothing to compare." if seeds == 2 else "was not timed: its first training diverged."
+    assert outcome.warnings == [f"{title(diverged)} {told}"]
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,9 @@ class DIEN(Rival):
     def evolve(self, states: tf.Tensor, visible: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         """The last state of the AUGRU, float32 [B, N, n]."""
         attention = self.attention(states, visible, target)
-        shape = tf.shape(attention)
+        everyone = tf.unstack(tf.shape(attention))
         projected = {
-            name: _time_major(tf.broadcast_to(values, [*tf.unstack(shape), values.shape[3]]))
+            name: _time_major(tf.broadcast_to(values, [*everyone, values.shape[3]]))
             for name, values in self.evolution.project(states).items()  # each [B, N', M, ...]
         }
         last = self.evolution(projected, _time_major(attention[..., tf.newaxis])[..., 0])[-1]

@@ -51,9 +51,9 @@ def _judge(values: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str
     for model in (m for m in values if m != "twin" and "twin" in values):
         pair = {"twin": values["twin"], model: values[model]}
         if lacking := [m for m in pair if pair[m]["gauc"] is None]:
-            undefined.append(f"{' and '.join(map(title, lacking))}: no GAUC, nothing to compare.")
+            undefined.extend(f"{title(m)} has no GAUC: nothing to compare." for m in lacking)
         elif lacking := [m for m in pair if pair[m]["serving_p50_ms"] is None]:
-            undefined.append(f"{' and '.join(map(title, lacking))}: not timed, as the first training of each diverged.")
+            undefined.extend(f"{title(m)} was not timed: its first training diverged." for m in lacking)
         else:
             gain = values[model]["gauc"] - values["twin"]["gauc"]
             slower = values[model]["serving_p50_ms"] / values["twin"]["serving_p50_ms"]
